@@ -1,0 +1,59 @@
+"""Every exception that assent raises on purpose.
+
+A user's mistake is a :class:`UserError`: the command line prints its one sentence and exits with status 2, without a
+traceback.  Anything else that escapes is a fault of ours and exits with status 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class AssentError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class UserError(AssentError):
+    """Something the user can put right: says what was wrong, where, what was expected and what to do."""
+
+    exit_status = 2
+
+
+class RecipeError(UserError):
+    """A recipe, or a setting on the command line, that cannot be understood."""
+
+
+class DataError(UserError):
+    """A data file, or one row of it, that cannot be used."""
+
+    def __init__(self, message: str, path: str | Path | None = None, line: int | None = None) -> None:
+        """``line`` counts from 1, as editors do."""
+        where = "" if path is None else f"{path}" + ("" if line is None else f", line {line}") + ": "
+        super().__init__(where + message)
+        self.path, self.line = path, line
+
+
+class ModelError(UserError):
+    """A model folder or hub name that cannot be loaded as what it was asked to be."""
+
+
+class StoreError(UserError):
+    """A feedback store that cannot be opened, or an answer that it refuses."""
+
+
+class RunError(UserError):
+    """A run folder that is in use, damaged or in the way."""
+
+
+class NonFiniteError(AssentError):
+    """A loss or gradient that is not finite: the run stops with the batch saved, never a silent skip."""
+
+    exit_status = 1
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the known word nearest to ``word``, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
