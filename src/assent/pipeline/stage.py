@@ -1,0 +1,68 @@
+"""What a stage is: a pure function of settings and input artifacts into one folder.
+
+A stage's settings say which of their fields name inputs: ``model: str = Input("model")``.  In a recipe an input is a
+path, a hub name, or ``$stage`` / ``$stage/file`` for what another stage of the recipe made.  The runner resolves it to
+a path before :attr:`Stage.run` sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from assent.config import Settings
+
+ArtifactKind = Literal["model", "data", "folder", "store"]
+Metrics = Mapping[str, float | int | str]
+
+
+def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None) -> Any:  # noqa: N802 - reads as a type
+    """A settings field that names an input artifact.  ``default`` as in pydantic's ``Field``; ``None`` = may be absent.
+
+    ``model``: a model folder or hub name.  ``data``: a data file, folder or hub dataset.  ``folder``: any folder.
+    ``store``: a feedback store that grows; it does not enter the stage's identity (its snapshot does).
+    """
+    return Field(default=default, description=description, json_schema_extra={"artifact": kind})
+
+
+class Progress(Protocol):
+    """A progress display with time left; every stage that takes over two seconds drives one."""
+
+    def start(self, label: str, total: int | None) -> None: ...
+    def advance(self, amount: int = 1, **figures: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the runner hands to a stage besides its settings."""
+
+    out: Path
+    """The folder to write into.  It is unfinished until the runner adds the manifest, and survives a kill: a stage
+    that finds its own checkpoint there goes on from it."""
+    seed: int
+    progress: Progress
+    say: Callable[[str], None]
+    """Print one line for the user."""
+    run_dir: Path
+    """The run's folder: ``runs/NAME``."""
+
+
+class Waiting(Exception):  # noqa: N818 - not an error: the run stops here and goes on when people have answered
+    """A human stage cannot finish yet.  The message says how many answers are missing and where to give them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of stage.  ``version`` is raised when the same settings and inputs would give another result."""
+
+    kind: str
+    summary: str
+    Settings: type[Settings]
+    run: Callable[[Any, Context], Metrics]
+    """Writes its artifacts into ``context.out`` and returns the figures that go into the manifest."""
+    version: int = 1
