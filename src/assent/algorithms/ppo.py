@@ -1,0 +1,139 @@
+"""Proximal policy optimisation for language models (Schulman et al. 2017, arXiv:1707.06347; Ouyang et al. 2022).
+
+Per-token reward = -kl_coefficient * (log pi_old - log ref), the k1 estimator, and the completion's score on its last token;
+GAE against the critic; whitened advantages; clipped surrogate and clipped value loss; entropy bonus.
+Departures: the clipped sides are two settings (``clip_low``, ``clip_high``); completions cut off by length lose
+``missing_eos_penalty`` from their score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+
+from assent.algorithms.advantages import at_last_token, gae, whiten
+from assent.algorithms.base import Algorithm, Batch, Figures, Loss, Outputs, Part, State, masked_mean, token_mean
+from assent.algorithms.kl import adapt_coefficient, k1, k3
+from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
+from assent.config import Settings
+
+
+class PPOSettings(Settings):
+    """Settings of PPO."""
+
+    clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """The ratio's lower clip: 1 - clip_low."""
+    clip_high: float = Field(default=0.2, gt=0.0)
+    """The ratio's upper clip: 1 + clip_high."""
+    value_clip: float = 0.2
+    """How far a value may move from the rollout's in one batch; 0 switches value clipping off."""
+    value_coefficient: float = Field(default=0.1, ge=0.0)
+    """c1: weight of the value loss."""
+    entropy_coefficient: float = Field(default=0.0, ge=0.0)
+    """c2: weight of the entropy bonus."""
+    gamma: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Discount per token."""
+    lam: float = Field(default=0.95, ge=0.0, le=1.0)
+    """GAE's lambda."""
+    kl_coefficient: float = Field(default=0.05, ge=0.0)
+    """Coefficient of the per-token KL penalty to the reference policy; the starting value when adaptive."""
+    kl_target: float | None = Field(default=None, gt=0.0)
+    """Nats per completion that the adaptive controller aims at; unset = the coefficient stays fixed."""
+    kl_horizon: float = Field(default=10000.0, gt=0.0)
+    """Episodes over which the adaptive controller reacts."""
+    missing_eos_penalty: float = Field(default=0.0, ge=0.0)
+    """Taken from the score of a completion that was cut off by length."""
+    reward_clip: float | None = Field(default=None, gt=0.0)
+    """Scores are clipped to [-reward_clip, reward_clip]; unset = no clipping."""
+    whiten_rewards: bool = False
+    """Scale token rewards to unit variance over the batch, keeping their mean."""
+    whiten_advantages: bool = True
+    """Shift and scale advantages to mean 0 and variance 1 over the batch's tokens."""
+
+
+def initial_state(settings: PPOSettings) -> State:
+    return {"kl_coefficient": settings.kl_coefficient}
+
+
+def prepare(batch: Batch, settings: PPOSettings, state: State) -> tuple[Batch, State, Figures]:
+    """Rewards, advantages and returns of one batch of rollouts, and the next KL coefficient."""
+    mask = batch.completion_mask
+    weights = mask.to(batch["scores"].dtype)
+    coefficient = float(state["kl_coefficient"])
+    scores = batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
+    if settings.reward_clip is not None:
+        scores = scores.clamp(-settings.reward_clip, settings.reward_clip)
+    penalty = k1(batch["old_logprobs"], batch["ref_logprobs"]) * weights
+    rewards = -coefficient * penalty + at_last_token(scores, mask)
+    if settings.whiten_rewards:
+        rewards = whiten(rewards, mask, shift_mean=False)
+    advantages, returns = gae(rewards, batch["values"], mask, settings.gamma, settings.lam)
+    if settings.whiten_advantages:
+        advantages = whiten(advantages, mask)
+
+    kl = float(penalty.sum(1).mean())
+    if settings.kl_target is not None:
+        adapted = adapt_coefficient(coefficient, kl, settings.kl_target, settings.kl_horizon, batch.rows)
+        state = {**state, "kl_coefficient": adapted}
+    count = weights.sum().clamp(min=1)
+    explained = 1 - _variance(returns - batch["values"], weights) / _variance(returns, weights).clamp(min=1e-8)
+    figures = {
+        "reward_mean": float(batch["scores"].mean()),
+        "reward_std": float(batch["scores"].std(unbiased=False)),
+        "kl": kl,
+        "kl_k3": float((k3(batch["old_logprobs"], batch["ref_logprobs"]) * weights).sum(1).mean()),
+        "kl_coefficient": coefficient,
+        "completion_tokens": float(count / batch.rows),
+        "ended_share": float(batch["ended"].mean()),
+        "return_mean": float(returns.sum() / count),
+        "value_explained": float(explained),
+    }
+    return batch.with_columns(advantages=advantages, returns=returns), state, figures
+
+
+def _variance(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    count = weights.sum().clamp(min=1)
+    mean = (values * weights).sum() / count
+    return ((values - mean).square() * weights).sum() / count
+
+
+def weights(batch: Batch, settings: PPOSettings) -> Mapping[str, Part]:
+    mask = token_mean(batch.completion_mask)
+    return {"policy": mask, "value": mask, "entropy": mask}
+
+
+def loss(outputs: Outputs, batch: Batch, settings: PPOSettings) -> Loss:
+    mask, old = batch.completion_mask, batch["old_logprobs"]
+    policy, clipped = clipped_surrogate(
+        outputs.logprobs, old, batch["advantages"], settings.clip_low, settings.clip_high
+    )
+    value = clipped_value_loss(outputs.values, batch["values"], batch["returns"], settings.value_clip)
+    change = log_ratio(outputs.logprobs.detach(), old)
+    return Loss(
+        terms={"policy": policy, "value": value, "entropy": -outputs.entropy},
+        coefficients={"value": settings.value_coefficient, "entropy": settings.entropy_coefficient},
+        metrics={
+            "policy_loss": masked_mean(policy, mask),
+            "value_loss": masked_mean(value, mask),
+            "entropy": masked_mean(outputs.entropy, mask),
+            "ratio_clipped": masked_mean(clipped, mask),
+            "ratio_mean": masked_mean(change.exp(), mask),
+            "approximate_kl": masked_mean(change.exp() - 1 - change, mask),
+        },
+    )
+
+
+ALGORITHM = Algorithm(
+    name="ppo",
+    summary="Optimise a policy against rewards with PPO",
+    Settings=PPOSettings,
+    data=frozenset({"rollouts"}),
+    needs=frozenset({"scores", "ended", "old_logprobs", "ref_logprobs", "values"}),
+    outputs=frozenset({"logprobs", "entropy", "values"}),
+    prepare=prepare,
+    weights=weights,
+    loss=loss,
+    initial_state=initial_state,
+)
