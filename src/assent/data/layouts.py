@@ -1,0 +1,152 @@
+"""The field's conversation layouts, turned into messages: role lists, ShareGPT's from/value, HH-RLHF dialogues."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assent.data.rows import Row
+from assent.types import Message
+
+MESSAGE_COLUMNS = ("messages", "conversations", "conversation")
+ROLES = {
+    "system": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+_TURN = re.compile(r"\n\n(Human|Assistant):")
+
+
+class EmptyField(ValueError):
+    """A column that must hold text holds none; the reader decides between an error and skipping the row."""
+
+
+class NoAnswer(EmptyField):
+    """A conversation without an assistant turn that answers something."""
+
+
+def column(row: Row, names: Sequence[str]) -> str | None:
+    """The first of ``names`` that the row has with a value."""
+    return next((name for name in names if row.values.get(name) is not None), None)
+
+
+def text_in(row: Row, name: str, *, may_be_empty: bool = False) -> str:
+    """The text of a column, as it stands: leading and trailing space belong to it."""
+    value = row.values[name]
+    if isinstance(value, Mapping) and isinstance(value.get("text"), str):  # RealToxicityPrompts: {"text": …, scores}
+        value = value["text"]
+    if not isinstance(value, str):
+        raise row.error(f"column '{name}': expected text, got {type(value).__name__}")
+    if not may_be_empty and not value.strip():
+        raise EmptyField(f"column '{name}' is empty")
+    return value
+
+
+def messages_in(row: Row, name: str) -> tuple[Message, ...]:
+    """The messages of a column: a list of role/content or from/value objects, one such object, or their JSON text."""
+    value = row.values[name]
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise row.error(f"column '{name}': expected messages, got text that is not their JSON") from None
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise row.error(f"column '{name}': expected a list of messages, got {type(value).__name__}")
+    if not value:
+        raise EmptyField(f"column '{name}' has no messages")
+    return tuple(_message(row, name, item) for item in value)
+
+
+def _message(row: Row, name: str, item: Any) -> Message:
+    if not isinstance(item, Mapping):
+        raise row.error(f"column '{name}': expected a message {{role, content}}, got {type(item).__name__}")
+    role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        content = "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        known = "system, user, assistant"
+        raise row.error(f"column '{name}': unknown role {role!r}; expected one of {known} (or human, gpt)")
+    if not isinstance(content, str):
+        raise row.error(f"column '{name}': a message of role '{role}' has no text in 'content'")
+    return Message(ROLES[role.lower()], content)
+
+
+def is_messages(value: Any) -> bool:
+    """Whether a cell holds messages rather than text."""
+    if isinstance(value, Mapping):
+        return {"content", "value"} & set(value) != set() and {"role", "from"} & set(value) != set()
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def is_dialogue(value: Any) -> bool:
+    """Whether a cell is an HH-RLHF dialogue, ``"\\n\\nHuman: …\\n\\nAssistant: …"``."""
+    return isinstance(value, str) and value.startswith("\n\nHuman:")
+
+
+def dialogue_messages(text: str) -> tuple[Message, ...]:
+    """The messages of an HH-RLHF dialogue (Bai et al. 2022), space around each turn removed.
+
+    Turns of one speaker that follow each other become one message: the dialogues have a few, where a crowd worker or
+    the model wrote ``Human:`` itself, and most chat templates refuse two messages of a role in a row.
+    """
+    parts = _TURN.split(text)[1:]
+    merged: list[Message] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        role, said = ("user" if speaker == "Human" else "assistant"), said.strip()
+        if merged and merged[-1].role == role:
+            said = "\n\n".join(part for part in (merged.pop().content, said) if part)
+        merged.append(Message(role, said))
+    return tuple(merged)
+
+
+def up_to_last_user(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The part of a conversation that is a prompt: what comes before the last answer."""
+    last = max((i for i, message in enumerate(messages) if message.role == "user"), default=-1)
+    return tuple(messages[: last + 1])
+
+
+def last_answer(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str]:
+    """What stands before the last assistant turn, and that turn's text; messages after it are dropped."""
+    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
+    if last < 0:
+        raise NoAnswer("the conversation has no assistant turn")
+    if not messages[last].content.strip():
+        raise EmptyField("the last assistant turn is empty")
+    if not messages[:last]:
+        raise NoAnswer("nothing stands before the assistant turn")
+    return tuple(messages[:last]), messages[last].content
+
+
+def split_pair(
+    chosen: Sequence[Message], rejected: Sequence[Message], row: Row
+) -> tuple[tuple[Message, ...], str, str]:
+    """The shared prefix up to its last user turn, and the answer of each conversation to it.
+
+    Raises :class:`DataError` where the two differ by more than their last answer.
+    """
+    shared = 0
+    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+        shared += 1
+    prompt = up_to_last_user(chosen[:shared])
+    rests = (chosen[len(prompt) :], rejected[len(prompt) :])
+    for name, rest in zip(("chosen", "rejected"), rests, strict=True):
+        if not rest:
+            raise EmptyField(f"column '{name}' has no answer after the shared prompt")
+        if len(rest) > 1 or rest[0].role != "assistant":
+            raise row.error(
+                f"chosen and rejected differ by more than the last answer: {len(rest)} messages of '{name}' follow the"
+                f" {len(prompt)} shared ones; expected one, of the assistant"
+            )
+        if not rest[0].content.strip():
+            raise EmptyField(f"the answer in column '{name}' is empty")
+    return prompt, rests[0][0].content, rests[1][0].content
