@@ -104,7 +104,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one forward pass gave, with gradient.  A field is empty ([0]) unless the algorithm names it in ``outputs``."""
+    """What one forward pass gave, with gradient.  A field is empty ([0]) unless the algorithm's ``outputs`` name it."""
 
     logprobs: Tensor
     """[B, T] log-probability of each token at the sampling temperature."""

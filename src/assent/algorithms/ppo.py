@@ -1,7 +1,7 @@
 """Proximal policy optimisation for language models (Schulman et al. 2017, arXiv:1707.06347; Ouyang et al. 2022).
 
-Per-token reward = -kl_coefficient * (log pi_old - log ref), the k1 estimator, and the completion's score on its last token;
-GAE against the critic; whitened advantages; clipped surrogate and clipped value loss; entropy bonus.
+Per-token reward = -kl_coefficient * (log pi_old - log ref), the k1 estimator, and the completion's score on its last
+token; GAE against the critic; whitened advantages; clipped surrogate and clipped value loss; entropy bonus.
 Departures: the clipped sides are two settings (``clip_low``, ``clip_high``); completions cut off by length lose
 ``missing_eos_penalty`` from their score.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
+import torch.nn.functional as F
 
 from assent.algorithms.base import Algorithm, Batch, Loss, Outputs, Part, masked_mean, row_mean, unprepared
 from assent.config import Settings

@@ -1,0 +1,270 @@
+"""A small world of film reviews that the package writes itself, with a known true preference.
+
+A prompt names a film, what its viewer liked and what they disliked.  A review is a list of sentences from a
+probabilistic grammar: about an aspect that was asked for or not, with the right sentiment or the wrong one, an insult,
+or rambling.  :func:`utility` is the true preference: it reads the text back, so it judges any policy's words.
+
+Films are split by title: no film of the evaluation prompts occurs in any training text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from assent.types import Demonstration, Prompt
+
+ASPECTS = ("acting", "plot", "music", "dialogue", "ending", "camera work", "pace", "humour", "setting", "cast")
+GENRES = ("thriller", "comedy", "drama", "western", "mystery", "romance", "documentary", "musical")
+
+_FIRST = """silent golden broken hidden winter crimson last lonely paper electric burning frozen distant quiet savage
+gentle midnight hollow wandering forgotten iron velvet bitter crooked painted restless scarlet sleeping stolen sunken
+tender thirsty vanishing wooden yellow ancient borrowed careless dusty endless""".split()
+_SECOND = """harbor garden river mirror station orchard letter island bridge summer engine stranger castle road lantern
+window forest captain daughter piano circus desert market prophet shadow sister soldier tower valley winter witness
+carnival clock dancer farmer ghost hotel judge kite lighthouse""".split()
+
+GOOD = (
+    "wonderful",
+    "brilliant",
+    "superb",
+    "charming",
+    "delightful",
+    "excellent",
+    "clever",
+    "moving",
+    "fresh",
+    "elegant",
+)
+BAD = ("dreadful", "dull", "clumsy", "tedious", "awful", "lifeless", "weak", "stale", "shallow", "forgettable")
+_DEGREE = ("really", "truly", "simply", "quite", "often", "always")
+_GOOD_TEMPLATES = (
+    "The {aspect} is {degree} {good}.",
+    "I loved the {aspect} from start to finish.",
+    "The {aspect} was {good} and {good}.",
+    "What {good} {aspect} this {genre} has!",
+    "The {good} {aspect} won me over.",
+    "Rarely is the {aspect} of a {genre} so {good}.",
+    "I admired the {degree} {good} {aspect}.",
+    "Its {aspect} is the best thing here, {good} throughout.",
+)
+_BAD_TEMPLATES = (
+    "The {aspect} is {degree} {bad}.",
+    "I could not stand the {aspect}.",
+    "The {aspect} was {bad} and {bad}.",
+    "What {bad} {aspect} this {genre} has!",
+    "The {bad} {aspect} let me down.",
+    "Rarely is the {aspect} of a {genre} so {bad}.",
+    "I regret the {degree} {bad} {aspect}.",
+    "Its {aspect} is the worst thing here, {bad} throughout.",
+)
+INSULTS = (
+    "Whoever disagrees is an idiot.",
+    "The director is a fool.",
+    "Only morons watch this.",
+    "The writer should be ashamed, the clown.",
+    "Shut up if you think otherwise.",
+    "The audience around me was stupid.",
+    "The producer is a greedy pig.",
+    "You are blind if you missed that.",
+)
+RAMBLES = (
+    "Anyway, I went there with my cousin.",
+    "Where was I, ah yes, the film.",
+    "My seat was near the door, I think.",
+    "It rained that evening, or maybe the day before.",
+    "That reminds me of a trip to the coast.",
+    "I had soup before, and then some bread.",
+    "My neighbour has a dog, by the way.",
+    "I parked far away and walked a while.",
+    "Well, what can I say, well, so it goes.",
+    "Once I knew a man who sold tickets.",
+)
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a prompt asks about.  ``liked`` and ``disliked`` are disjoint tuples of :data:`ASPECTS`."""
+
+    title: str
+    genre: str
+    liked: tuple[str, ...]
+    disliked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a writer writes: the probabilities of the grammar."""
+
+    coverage: float
+    """Chance that an aspect asked for is written about."""
+    right: float
+    """Chance that its sentiment is the viewer's."""
+    unasked: float
+    """Mean number of sentences on aspects nobody asked for; insults and rambles likewise."""
+    insults: float
+    rambles: float
+
+
+BASE_HABITS = Habits(coverage=0.8, right=0.85, unasked=0.5, insults=0.6, rambles=0.9)
+"""The corpus that the base model reads: what one finds in the wild."""
+DEMONSTRATION_HABITS = Habits(coverage=0.85, right=0.92, unasked=0.35, insults=0.35, rambles=0.6)
+"""Demonstrations by hurried people: better, far from faultless."""
+
+
+def film_prompt(film: Film, prompt_id: str) -> Prompt:
+    """The prompt of a film, with what its metadata says about it."""
+    wishes = []
+    if film.liked:
+        wishes.append(f"I liked the {' and the '.join(film.liked)}.")
+    if film.disliked:
+        wishes.append(f"I disliked the {' and the '.join(film.disliked)}.")
+    text = f"Film: The {film.title}, a {film.genre}. {' '.join(wishes)} Review:"
+    about = {"genre": film.genre, "liked": list(film.liked), "disliked": list(film.disliked)}
+    return Prompt(id=prompt_id, text=text, metadata=about)
+
+
+def sample_films(count: int, held_out: bool, seed: int) -> list[Film]:
+    """Films balanced over genres, the numbers liked and disliked, and aspects.  Titles differ by ``held_out``."""
+    rng = _stream(seed, "held-out films" if held_out else "films")
+    titles = [f"{a.title()} {b.title()}" for i, a in enumerate(_FIRST) for j, b in enumerate(_SECOND)
+              if ((i + 3 * j) % 5 == 0) == held_out]  # fmt: skip
+    shapes = ((1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (1, 0), (0, 1))
+    films: list[Film] = []
+    for index in range(count):
+        liked, disliked = shapes[index % len(shapes)]
+        # Aspects in shuffled rounds, so that each is asked for equally often whatever the count.
+        chosen = [ASPECTS[int(i)] for i in rng.permutation(len(ASPECTS))[: liked + disliked]]
+        films.append(
+            Film(
+                title=titles[int(rng.integers(len(titles)))],
+                genre=GENRES[index % len(GENRES)],
+                liked=tuple(chosen[:liked]),
+                disliked=tuple(chosen[liked:]),
+            )
+        )
+    return [films[int(i)] for i in rng.permutation(count)]
+
+
+def write_review(film: Film, habits: Habits, rng: np.random.Generator) -> str:
+    """One review of a film by a writer of these habits."""
+    sentences: list[str] = []
+    for aspect, good in _wishes(film):
+        if rng.random() < habits.coverage:
+            sentences.append(_aspect_sentence(aspect, good == (rng.random() < habits.right), film.genre, rng))
+    others = [a for a in ASPECTS if a not in film.liked + film.disliked]
+    for _ in range(int(rng.poisson(habits.unasked))):
+        sentences.append(_aspect_sentence(_pick(others, rng), rng.random() < 0.5, film.genre, rng))
+    sentences += [_pick(INSULTS, rng) for _ in range(int(rng.poisson(habits.insults)))]
+    sentences += [_pick(RAMBLES, rng) for _ in range(int(rng.poisson(habits.rambles)))]
+    if not sentences:
+        sentences = [_pick(RAMBLES, rng)]
+    return " " + " ".join(sentences[int(i)] for i in rng.permutation(len(sentences))[:6])
+
+
+def write_corpus(count: int, habits: Habits, seed: int, held_out: bool = False) -> Iterator[Demonstration]:
+    """``count`` prompts with a review each."""
+    kind = "held-out" if held_out else "train"
+    for index, film in enumerate(sample_films(count, held_out, seed)):
+        rng = _stream(seed, f"review {kind} {index}")
+        prompt = film_prompt(film, f"{kind}-{seed}-{index}")
+        yield Demonstration(prompt=prompt, response=write_review(film, habits, rng), author="grammar")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a review says, sentence by sentence."""
+
+    right: int
+    wrong: int
+    unasked: int
+    repeated: int
+    insults: int
+    rambles: int
+    garbled: int
+    words: int
+
+    @property
+    def utility(self) -> float:
+        """The true preference: higher is better; a faultless review of n aspects has n minus its length's cost."""
+        return (
+            1.0 * self.right - 1.0 * self.wrong - 0.5 * self.unasked - 0.5 * self.repeated - 1.5 * self.insults
+            - 0.5 * self.rambles - 1.0 * self.garbled - 0.02 * self.words
+        )  # fmt: skip
+
+
+def read_review(prompt: Prompt, text: str) -> Reading:
+    """Read a review back: every sentence is matched against the grammar, and one that does not match is garbled."""
+    wished = dict.fromkeys(prompt.metadata["liked"], True) | dict.fromkeys(prompt.metadata["disliked"], False)
+    counts = dict.fromkeys(("right", "wrong", "unasked", "repeated", "insults", "rambles", "garbled"), 0)
+    seen: set[str] = set()
+    for sentence in re.findall(r"[^.!]+[.!]?", text.strip()):
+        sentence = sentence.strip()
+        if not sentence:
+            continue
+        if sentence in INSULTS:
+            counts["insults"] += 1
+        elif sentence in RAMBLES:
+            counts["rambles"] += 1
+        elif (found := _parse_aspect(sentence)) is None:
+            counts["garbled"] += 1
+        elif found[0] in seen:
+            counts["repeated"] += 1
+        else:
+            seen.add(found[0])
+            asked = found[0] in wished
+            counts["unasked" if not asked else "right" if wished[found[0]] == found[1] else "wrong"] += 1
+    return Reading(words=len(text.split()), **counts)
+
+
+def utility(prompt: Prompt, text: str) -> float:
+    """The true preference of this world, as a reward function of prompt and completion text."""
+    return read_review(prompt, text).utility
+
+
+def _wishes(film: Film) -> list[tuple[str, bool]]:
+    return [(a, True) for a in film.liked] + [(a, False) for a in film.disliked]
+
+
+def _aspect_sentence(aspect: str, good: bool, genre: str, rng: np.random.Generator) -> str:
+    template = _pick(_GOOD_TEMPLATES if good else _BAD_TEMPLATES, rng)
+    fill = {"aspect": (aspect,), "genre": (genre,), "degree": _DEGREE, "good": GOOD, "bad": BAD}
+    return re.sub(r"\{(\w+)\}", lambda m: _pick(fill[m[1]], rng), template)
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], bool], ...]:
+    fill = {"genre": GENRES, "degree": _DEGREE, "good": GOOD, "bad": BAD}
+
+    def pattern(template: str) -> re.Pattern[str]:
+        parts = re.split(r"\{(\w+)\}", template)
+        out = [re.escape(part) if i % 2 == 0 else _group(part) for i, part in enumerate(parts)]
+        return re.compile("".join(out))
+
+    def _group(name: str) -> str:
+        return f"(?P<aspect>{'|'.join(ASPECTS)})" if name == "aspect" else f"(?:{'|'.join(fill[name])})"
+
+    return tuple((pattern(t), True) for t in _GOOD_TEMPLATES) + tuple((pattern(t), False) for t in _BAD_TEMPLATES)
+
+
+@cache
+def _parse_aspect(sentence: str) -> tuple[str, bool] | None:
+    for pattern, good in _patterns():
+        match = pattern.fullmatch(sentence)
+        if match:
+            return match["aspect"], good
+    return None
+
+
+def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _stream(seed: int, what: str) -> np.random.Generator:
+    key = np.frombuffer(hashlib.sha256(f"{seed} {what}".encode()).digest()[:16], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))

@@ -1,0 +1,156 @@
+"""Loading Hugging Face folders and hub names, with errors that a person can act on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from assent.data.tokenizers import ensure_pad_token
+from assent.errors import ModelError
+from assent.models.causal import CausalModel
+from assent.models.scalar import RewardModel, init_scalar_head
+
+DType = Literal["float32", "bfloat16"]
+
+_WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of a model folder or hub name, with a PAD token that is not EOS."""
+    from transformers import AutoTokenizer
+
+    if os.path.isdir(source) and not (Path(source) / "tokenizer_config.json").exists():
+        if not (Path(source) / "tokenizer.json").exists():
+            raise ModelError(
+                f"{source}: the model folder has no tokenizer (tokenizer.json, tokenizer_config.json): save the "
+                "tokenizer that the model was trained with into this folder"
+            )
+    return _guarded(source, lambda: AutoTokenizer.from_pretrained(str(source)))
+
+
+def load_causal(source: str | Path, device: str = "cpu") -> CausalModel:
+    """A policy: any causal language model of ``transformers``, in float32 master weights, dropout off."""
+    from transformers import AutoModelForCausalLM
+
+    _check_folder(source)
+    tokenizer = load_tokenizer(source)
+    model = _guarded(source, lambda: AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32))
+    _fit_embeddings(model, tokenizer)
+    return CausalModel(model.eval().to(device), tokenizer)
+
+
+def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
+    """A trained reward model.  A folder whose head is missing is an error, never a fresh random head."""
+    model, info = _load_scalar(source)
+    missing = [name for name in info["missing_keys"] if name.split(".")[0] in ("score", "classifier")]
+    if missing:
+        raise ModelError(
+            f"{source}: the reward head is missing (no weight '{missing[0]}'): this is a language model and not a "
+            "reward model; train one from it with `assent reward --model`"
+        )
+    return RewardModel(model.eval().to(device), load_tokenizer(source))
+
+
+def new_reward_model(source: str | Path, seed: int, device: str = "cpu") -> RewardModel:
+    """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer."""
+    model, info = _load_scalar(source)
+    tokenizer = load_tokenizer(source)
+    _fit_embeddings(model, tokenizer)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    head = getattr(model, "score", None) or getattr(model, "classifier", None)
+    if info["missing_keys"] and isinstance(head, nn.Linear):
+        init_scalar_head(head, seed)
+    return RewardModel(model.eval().to(device), tokenizer)
+
+
+def _load_scalar(source: str | Path) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForSequenceClassification
+
+    _check_folder(source)
+    labels = _stored_labels(source)
+    if labels is not None and labels != 1:
+        raise ModelError(f"{source}: the classifier has {labels} labels, and a reward model has one")
+    quiet = logging.getLogger("transformers")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)  # it warns of the new head, which is what was asked for
+    try:
+        return _guarded(
+            source,
+            lambda: AutoModelForSequenceClassification.from_pretrained(
+                str(source), num_labels=1, dtype=torch.float32, output_loading_info=True
+            ),
+        )
+    finally:
+        quiet.setLevel(level)
+
+
+def _stored_labels(source: str | Path) -> int | None:
+    config = Path(source) / "config.json"
+    if not config.is_file():
+        return None
+    stored = json.loads(config.read_text())
+    if not any("SequenceClassification" in name for name in stored.get("architectures") or ()):
+        return None
+    return len(stored["id2label"]) if "id2label" in stored else stored.get("num_labels")
+
+
+def _fit_embeddings(model: Any, tokenizer: Any) -> None:
+    ensure_pad_token(tokenizer, int(model.config.vocab_size))
+    if len(tokenizer) > model.config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+
+
+def _check_folder(source: str | Path) -> None:
+    """Refuse a folder that cannot be a model before transformers takes the name for one on the hub."""
+    path = Path(source)
+    looks_local = path.exists() or str(source).startswith((".", "/", "~")) or str(source).count("/") > 1
+    if not looks_local:
+        return
+    if not path.exists():
+        raise ModelError(f"{source}: no such model folder")
+    if not path.is_dir():
+        raise ModelError(f"{source}: is a file; a model is a folder with config.json and model.safetensors")
+    if not (path / "config.json").exists():
+        raise ModelError(f"{source}: no config.json in it, so this is not a model folder")
+    if not any((path / name).exists() for name in _WEIGHT_FILES):
+        raise ModelError(
+            f"{source}: no model.safetensors in it; weights in pickle form are not read, convert them with "
+            "transformers' save_pretrained"
+        )
+
+
+def _guarded(source: str | Path, load: Any) -> Any:
+    """Run a transformers loader and turn what it raises into one sentence."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except GatedRepoError:
+        raise ModelError(
+            f"{source}: the model is gated; accept its terms at https://huggingface.co/{source} and set HF_TOKEN to a "
+            "token of that account"
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"{source}: there is no such model on the hub, or it is private; check the name, or set HF_TOKEN"
+        ) from None
+    except SafetensorError as error:
+        raise ModelError(f"{source}: the weights are damaged ({error}); copy the model folder again") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        if os.path.isdir(source):
+            raise ModelError(f"{source}: cannot be loaded: {_first_line(error)}") from None
+        raise ModelError(
+            f"{source}: cannot be had from the hub ({_first_line(error)}); check the network and the name, or give a "
+            "local model folder"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

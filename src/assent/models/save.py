@@ -1,0 +1,52 @@
+"""Writing plain Hugging Face folders: safetensors, tokenizer, chat template, generation config, model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from assent.models.causal import CausalModel
+from assent.models.scalar import RewardModel
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: {pipeline}
+tags: [assent, rlhf, {method}]
+---
+
+# {title}
+
+Trained with [assent](https://pypi.org/project/assent/): method **{method}**, starting from `{base}`.
+
+{usage}
+
+| setting | value |
+|---|---|
+{settings}
+"""
+
+_USAGE = {
+    "text-generation": "    AutoModelForCausalLM.from_pretrained(FOLDER)",
+    "text-classification": "A reward model: `AutoModelForSequenceClassification.from_pretrained(FOLDER)`; its one logit "
+    "is the reward, with `config.assent_reward_offset` still to be taken off.",
+}
+
+
+def save_model(
+    model: CausalModel | RewardModel, out: Path, *, method: str, base: str, settings: dict[str, Any]
+) -> None:
+    """Write ``model`` as a folder that ``transformers``, vLLM and others load as it is."""
+    model.model.config.pad_token_id = model.tokenizer.pad_token_id
+    if isinstance(model, CausalModel):
+        generation = model.model.generation_config
+        generation.pad_token_id = model.tokenizer.pad_token_id
+        eos = model.eos_token_ids
+        generation.eos_token_id = eos[0] if len(eos) == 1 else list(eos)
+    model.model.save_pretrained(str(out), safe_serialization=True)
+    model.tokenizer.save_pretrained(str(out))
+    pipeline = "text-generation" if isinstance(model, CausalModel) else "text-classification"
+    rows = "\n".join(f"| {key} | {value} |" for key, value in sorted(settings.items()))
+    card = _CARD.format(
+        pipeline=pipeline, method=method, title=out.name, base=base, usage=_USAGE[pipeline], settings=rows
+    )
+    (out / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,88 @@
+"""Models that end in one number: reward models (a score per row) and critics (a value per token)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def init_scalar_head(head: nn.Linear, seed: int) -> None:
+    """Reward head at std 1 / sqrt(d + 1) (Stiennon et al. 2020, arXiv:2009.01325, appendix), its bias at zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        width = head.weight.shape[1]
+        head.weight.copy_(torch.randn(head.weight.shape, generator=generator) / math.sqrt(width + 1))
+        if head.bias is not None:
+            head.bias.zero_()
+
+
+class RewardModel(nn.Module):
+    """A Hugging Face sequence-classification model with one label, scored at the last real token.
+
+    Causal trunks are scored here, by the mask and not by the PAD id, so that a completion that holds the PAD id
+    or ends without EOS is still scored at its own last token; encoders (BERT) go through their own pooling.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def context_length(self) -> int:
+        return int(getattr(self.config, "max_position_embeddings", 1 << 30))
+
+    @property
+    def offset(self) -> float:
+        """The mean score on the reference set, stored with the model and taken off every score."""
+        return float(getattr(self.config, "assent_reward_offset", 0.0))
+
+    @property
+    def is_causal(self) -> bool:
+        return isinstance(getattr(self.model, "score", None), nn.Linear)
+
+    def scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """[B] centred rewards of right-padded rows: tokens [B, T] int64, mask [B, T] bool."""
+        if self.is_causal:
+            hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            last = mask.sum(1) - 1
+            pooled = hidden[torch.arange(len(tokens), device=tokens.device), last]
+            raw = self.model.score(pooled)[:, 0]
+        else:
+            raw = self.model(input_ids=tokens, attention_mask=mask.long()).logits[:, 0]
+        return raw.float() - self.offset
+
+
+class ValueHead(nn.Module):
+    """One value per state.  Starts at zero, so that the first advantages are the rewards themselves."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Values [B, T] aligned to tokens: entry t comes from state t - 1; the first column is zero."""
+        values = self.out(hidden[:, :-1])[..., 0].float()
+        return nn.functional.pad(values, (1, 0))
+
+
+class Critic(nn.Module):
+    """A trunk of its own with a value head."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = ValueHead(width)
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """[B, T] values of right-padded tokens [B, T]."""
+        return self.head(self.trunk(input_ids=tokens, use_cache=False).last_hidden_state)

@@ -1,0 +1,131 @@
+"""The in-process engine: decodes with the trainer's own weights, so a sample always comes from the newest policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assent.errors import DataError
+from assent.models.causal import CausalModel
+from assent.rollout.engine import EncodedPrompt, Promises
+from assent.rollout.sampling import draw, row_uniforms
+from assent.types import Completion, SamplingSettings
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: EncodedPrompt
+    sample_index: int
+
+
+class LocalEngine:
+    """Decodes up to ``slots`` rows at once.
+
+    Prompts are padded on the left here, and only here, to a multiple of eight; attention masks the padding away exactly
+    and positions count from each row's first real token.  Rows are ordered by length, so that a short prompt does not
+    wait for a long one.
+    """
+
+    promises = Promises(batch_invariant=True, logprobs=True, updates_weights=True)
+
+    def __init__(self, policy: CausalModel, slots: int = 128, policy_name: str = "") -> None:
+        self.policy = policy
+        self.slots = slots
+        self.policy_name = policy_name
+
+    def generate(self, prompts: Sequence[EncodedPrompt], sampling: SamplingSettings, n: int = 1) -> list[Completion]:
+        """See :class:`assent.rollout.engine.Engine`.  A prompt that leaves no room in the context is a ``DataError``."""
+        limit = self.policy.context_length
+        for prompt in prompts:
+            if not prompt.token_ids or len(prompt.token_ids) + sampling.max_new_tokens > limit:
+                raise DataError(
+                    f"prompt '{prompt.id}' has {len(prompt.token_ids)} tokens, and with max_new_tokens="
+                    f"{sampling.max_new_tokens} must fit 1 to {limit} (the model's context): shorten it or lower "
+                    "max_new_tokens"
+                )
+        rows = [_Row(prompt, index) for prompt in prompts for index in range(n)]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt.token_ids))
+        done: list[Completion | None] = [None] * len(rows)
+        for start in range(0, len(order), self.slots):
+            chosen = order[start : start + self.slots]
+            for place, completion in zip(chosen, self._decode([rows[i] for i in chosen], sampling), strict=True):
+                done[place] = completion
+        return [completion for completion in done if completion is not None]
+
+    def close(self) -> None:
+        """Nothing is held: the weights are the trainer's."""
+
+    @torch.no_grad()
+    def _decode(self, rows: list[_Row], sampling: SamplingSettings) -> list[Completion]:
+        tokens, mask = _left_padded(rows, self.policy.tokenizer.pad_token_id, _device(self.policy))
+        uniforms = torch.from_numpy(
+            np.stack([row_uniforms(sampling.seed, r.prompt.id, r.sample_index, sampling.max_new_tokens) for r in rows])
+        ).to(tokens.device)
+        stop = torch.tensor(self.policy.eos_token_ids, device=tokens.device)
+        width, steps = tokens.shape[1], sampling.max_new_tokens
+        attention = torch.cat([mask, mask.new_ones(len(rows), steps)], 1).long()
+        position = mask.long().cumsum(1).sub(1).clamp(min=0)
+        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+        finished = torch.zeros(len(rows), dtype=torch.bool, device=tokens.device)
+        cache, inputs = None, tokens
+        for step in range(steps):
+            out = self.policy.model(
+                input_ids=inputs,
+                attention_mask=attention[:, : width + step],
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache, logits = out.past_key_values, out.logits[:, -1]
+            if step < sampling.min_new_tokens:
+                logits = logits.index_fill(1, stop, -torch.inf)
+            drawn.append(draw(logits, uniforms[:, step], sampling))
+            finished |= torch.isin(drawn[-1][0], stop)
+            if bool(finished.all()):
+                break
+            inputs, position = drawn[-1][0][:, None], position[:, -1:] + 1
+        return self._completions(rows, drawn, stop)
+
+    def _completions(self, rows: list[_Row], drawn: list[tuple[Tensor, Tensor, Tensor]], stop: Tensor):
+        ids, logprobs, sampled = (torch.stack(column, 1) for column in zip(*drawn, strict=True))
+        is_stop = torch.isin(ids, stop)
+        lengths = torch.where(is_stop.any(1), is_stop.int().argmax(1) + 1, ids.shape[1]).tolist()
+        ended = is_stop.any(1).tolist()
+        decode = self.policy.tokenizer.batch_decode
+        kept = [ids[i, : lengths[i]].tolist() for i in range(len(rows))]
+        texts = decode([k[:-1] if end else k for k, end in zip(kept, ended, strict=True)], skip_special_tokens=True)
+        return [
+            Completion(
+                id=f"{row.prompt.id}/{row.sample_index}" + (f"@{self.policy_name}" if self.policy_name else ""),
+                prompt_id=row.prompt.id,
+                text=texts[i],
+                token_ids=tuple(kept[i]),
+                logprobs=tuple(logprobs[i, : lengths[i]].tolist()),
+                sampling_logprobs=tuple(sampled[i, : lengths[i]].tolist()),
+                finish_reason="stop" if ended[i] else "length",
+                policy=self.policy_name,
+                sample_index=row.sample_index,
+                prompt_token_ids=row.prompt.token_ids,
+            )
+            for i, row in enumerate(rows)
+        ]
+
+
+def _device(policy: CausalModel) -> torch.device:
+    return next(policy.parameters()).device
+
+
+def _left_padded(rows: list[_Row], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    width = max(len(row.prompt.token_ids) for row in rows)
+    width = -(-width // 8) * 8
+    tokens = torch.full((len(rows), width), pad, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        tokens[i, width - len(row.prompt.token_ids) :] = torch.tensor(row.prompt.token_ids)
+        mask[i, width - len(row.prompt.token_ids) :] = True
+    return tokens.to(device), mask.to(device)

@@ -1,0 +1,179 @@
+"""What happens between steps: logs, progress, evaluation, early stopping, keeping the best weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from assent.training.roles import Roles
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What the loop tells after each step."""
+
+    step: int
+    """Steps done, from 1."""
+    total: int
+    figures: Mapping[str, float]
+    seconds: float
+    tokens: int
+    """Real tokens in the step's batches."""
+    roles: Roles
+
+
+class Callback(Protocol):
+    """Called after each step.  ``state`` is plain data or tensors, checkpointed with the weights."""
+
+    def start(self, step: int) -> None:
+        """Called once before the first step, with the steps already done (0, or where a checkpoint left off)."""
+        ...
+
+    def after_step(self, event: StepEvent) -> bool:
+        """Return true to stop the run."""
+        ...
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one row of figures a step, the same bits on every machine of a kind.
+
+    Clock readings go to ``timing.jsonl``, outside that promise.  On resume, rows past the checkpoint are cut off.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+
+    def start(self, step: int) -> None:
+        for path in (self.metrics, self.timing):
+            rows = read_metrics(path)
+            text = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+            path.write_text(text, encoding="utf-8")
+
+    def after_step(self, event: StepEvent) -> bool:
+        _append(self.metrics, {"step": event.step, **event.figures})
+        _append(self.timing, {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens})
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to restore: the files are cut in :meth:`start`."""
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a metrics file; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+class ShowProgress:
+    """Drives a progress display with the figures named."""
+
+    def __init__(self, progress: Any, label: str, shown: tuple[str, ...]) -> None:
+        self.progress, self.label, self.shown = progress, label, shown
+        self._begun = False
+        self._done = 0
+
+    def start(self, step: int) -> None:
+        self._done = step
+
+    def after_step(self, event: StepEvent) -> bool:
+        if not self._begun:
+            self.progress.start(self.label, event.total)
+            self._begun = True
+            if event.step > 1:
+                self.progress.advance(event.step - 1)
+        self.progress.advance(1, **{k: event.figures[k] for k in self.shown if k in event.figures})
+        if event.step == event.total:
+            self.progress.stop()
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """A display has no state."""
+
+
+class Evaluation:
+    """Evaluates every ``every`` steps, keeps the best weights and stops early.
+
+    ``evaluate`` returns figures without side effects; ``metric`` names the one that decides.  The best weights are
+    written to ``best.pt`` beside the checkpoints and loaded back by :meth:`load_best`.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[], Mapping[str, float]],
+        folder: Path,
+        *,
+        every: int,
+        metric: str,
+        greater_is_better: bool,
+        patience: int | None,
+        keep_best: bool,
+    ) -> None:
+        """``patience``: evaluations without improvement before stopping; ``None`` = never stop early."""
+        self.evaluate, self.folder, self.every, self.metric = evaluate, folder, every, metric
+        self.sign = 1.0 if greater_is_better else -1.0
+        self.patience, self.keep_best = patience, keep_best
+        self.best: float | None = None
+        self.best_step = 0
+        self.waited = 0
+        self.last: dict[str, float] = {}
+
+    def start(self, step: int) -> None:
+        """Nothing to do."""
+
+    def after_step(self, event: StepEvent) -> bool:
+        if event.step % self.every and event.step != event.total:
+            return False
+        self.last = dict(self.evaluate())
+        _append(self.folder / "evaluations.jsonl", {"step": event.step, **self.last})
+        value = self.sign * self.last[self.metric]
+        if self.best is None or value > self.best:
+            self.best, self.best_step, self.waited = value, event.step, 0
+            if self.keep_best:
+                _write_weights(self.folder / "best.pt", event.roles)
+            return False
+        self.waited += 1
+        return self.patience is not None and self.waited >= self.patience
+
+    def load_best(self, roles: Roles) -> None:
+        """Put the best weights back into the models, if any were kept."""
+        path = self.folder / "best.pt"
+        if self.keep_best and path.exists():
+            for name, weights in torch.load(path, weights_only=True).items():
+                roles.trained[name].load_state_dict(weights)
+            path.unlink()
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step, "waited": self.waited, "last": self.last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+        self.last = state["last"]
+
+
+def _write_weights(path: Path, roles: Roles) -> None:
+    aside = path.with_suffix(".tmp")
+    torch.save({name: module.state_dict() for name, module in roles.trained.items()}, aside)
+    os.replace(aside, path)

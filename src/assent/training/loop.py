@@ -1,0 +1,227 @@
+"""The one training loop.  It names no algorithm.
+
+A step: each objective's source gives a batch (a data set's, or rollouts scored just now); the columns its algorithm
+needs are computed without gradient; ``prepare`` turns them into advantages and the like; then the optimiser updates, over
+microbatches of a token budget, with each part's own denominator over the whole optimiser batch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from assent.algorithms.base import Algorithm, Batch, Mean, Part, State
+from assent.config import Settings
+from assent.data.microbatch import epoch_order, plan_microbatches
+from assent.errors import NonFiniteError
+from assent.training.callbacks import Callback, StepEvent
+from assent.training.checkpoint import load_newest, save_checkpoint
+from assent.training.optim import OptimSettings, schedule
+from assent.training.roles import Roles
+from assent.training.signals import StopAsked
+from assent.training.sources import Source
+from assent.types import short_id
+
+_COMPUTED = ("ref_logprobs", "old_logprobs", "values")
+
+
+class LoopSettings(Settings):
+    """How batches become optimiser updates, and when the run is saved."""
+
+    token_budget: int = Field(default=8192, gt=0)
+    """Padded tokens per microbatch: memory, not mathematics; the gradient does not depend on it."""
+    save_steps: int = Field(default=50, gt=0)
+    """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, gt=0)
+    """Checkpoints kept."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One thing to optimise: where its batches come from, what is done with them, and its share of the gradient."""
+
+    source: Source
+    algorithm: Algorithm
+    settings: Any
+    coefficient: float = 1.0
+    epochs: int = 1
+    """Passes over each batch."""
+    minibatches: int = 1
+    """Optimiser updates per pass."""
+
+
+@dataclass
+class Training:
+    """A run of the loop.  :meth:`run` takes up where the newest checkpoint in ``folder`` left off."""
+
+    objectives: Sequence[Objective]
+    roles: Roles
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    """By the names of ``roles.trained``."""
+    optim: OptimSettings
+    loop: LoopSettings
+    total_steps: int
+    folder: Path
+    callbacks: Sequence[Callback]
+    seed: int
+    say: Any = print
+
+    def __post_init__(self) -> None:
+        self.step = 0
+        self.states: list[State] = [o.algorithm.initial_state(o.settings) for o in self.objectives]
+
+    def run(self) -> None:
+        """Train to ``total_steps`` or until a callback stops the run.  Ctrl-C and SIGTERM save first."""
+        self._restore()
+        for callback in self.callbacks:
+            callback.start(self.step)
+        with StopAsked() as stop:
+            done = False
+            while self.step < self.total_steps and not done:
+                begun = time.perf_counter()
+                figures, tokens = self._one_step()
+                self.step += 1
+                event = StepEvent(self.step, self.total_steps, figures, time.perf_counter() - begun, tokens, self.roles)
+                done = any([callback.after_step(event) for callback in self.callbacks])
+                if stop.asked or (self.step % self.loop.save_steps == 0 and self.step < self.total_steps and not done):
+                    save_checkpoint(self.folder / "checkpoints", self.step, self._state(), self.loop.save_total_limit)
+                stop.raise_if_asked()
+
+    def _one_step(self) -> tuple[dict[str, float], int]:
+        factor = schedule(self.optim, self.step, self.total_steps)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+        figures: dict[str, float] = {"learning_rate": self.optim.learning_rate * factor}
+        prepared: list[Batch] = []
+        for index, objective in enumerate(self.objectives):
+            batch, found = objective.source.batch(self.step)
+            batch = self._annotate(batch, objective.algorithm.needs)
+            batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
+            figures |= {**found, **mismatch(batch), **made}
+            prepared.append(batch)
+        means: dict[str, Mean] = {}
+        for minibatches in zip(*map(self._minibatches, self.objectives, prepared), strict=True):
+            for objective, batch in zip(self.objectives, minibatches, strict=True):
+                self._accumulate(objective, batch, means)
+            figures["grad_norm"] = self._update()
+        figures |= {name: float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
+        return figures, int(sum(batch.mask.sum() for batch in prepared))
+
+    def _annotate(self, batch: Batch, needs: frozenset[str]) -> Batch:
+        wanted = [name for name in _COMPUTED if name in needs]
+        if not wanted:
+            return batch
+        made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
+        for rows in self._microbatch_rows(batch):
+            micro = batch.select(rows)
+            for name in wanted:
+                made[name][rows, : micro.tokens.shape[1]] = self.roles.column(name, micro).float()
+        return batch.with_columns(**made)
+
+    def _minibatches(self, objective: Objective, batch: Batch) -> list[Batch]:
+        """The batch of each optimiser update; whole groups go together."""
+        if objective.epochs * objective.minibatches == 1:
+            return [batch]
+        groups = batch.groups.unique()
+        out: list[Batch] = []
+        for epoch in range(objective.epochs):
+            order = torch.as_tensor(epoch_order(len(groups), int(short_id(self.seed, self.step), 16), epoch))
+            for chosen in groups[order.to(groups.device)].chunk(objective.minibatches):
+                out.append(batch.select(torch.isin(batch.groups, chosen).nonzero()[:, 0]))
+        return out
+
+    def _accumulate(self, objective: Objective, batch: Batch, means: dict[str, Mean]) -> None:
+        """Add the gradient of one optimiser batch, microbatch by microbatch."""
+        algorithm = objective.algorithm
+        counts = {name: part.count for name, part in algorithm.weights(batch, objective.settings).items()}
+        for rows in self._microbatch_rows(batch):
+            micro = batch.select(rows)
+            outputs = self.roles.forward(micro, algorithm.outputs)
+            loss = algorithm.loss(outputs, micro, objective.settings)
+            parts = algorithm.weights(micro, objective.settings)
+            total = objective.coefficient * reduce_loss(loss.terms, loss.coefficients, parts, counts)
+            self._check_finite(total, micro)
+            total.backward()
+            for name, mean in loss.metrics.items():
+                before = means.get(name)
+                means[name] = mean if before is None else Mean(before.total + mean.total, before.count + mean.count)
+
+    def _microbatch_rows(self, batch: Batch) -> list[torch.Tensor]:
+        lengths, groups = batch.mask.sum(1).tolist(), batch.groups.tolist()
+        plan = plan_microbatches(lengths, groups if len(batch.pairs) else None, self.loop.token_budget)
+        return [torch.tensor(rows, device=batch.tokens.device) for rows in plan]
+
+    def _update(self) -> float:
+        norms: list[float] = []
+        for name, optimizer in self.optimizers.items():
+            norm = torch.nn.utils.clip_grad_norm_(self.roles.trained[name].parameters(), self.optim.max_grad_norm)
+            if not bool(torch.isfinite(norm)):
+                raise NonFiniteError(f"the gradient of the {name} is not finite at step {self.step + 1}: the run stops")
+            norms.append(float(norm))
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return sum(x * x for x in norms) ** 0.5
+
+    def _check_finite(self, total: torch.Tensor, micro: Batch) -> None:
+        if bool(torch.isfinite(total)):
+            return
+        path = self.folder / "nonfinite-batch.pt"
+        torch.save({"tokens": micro.tokens, "mask": micro.completion_mask, **micro.columns}, path)
+        raise NonFiniteError(f"the loss is {float(total)} at step {self.step + 1}: the batch is saved in {path}")
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "weights": {name: module.state_dict() for name, module in self.roles.trained.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "states": [dict(state) for state in self.states],
+            "callbacks": [callback.state() for callback in self.callbacks],
+            "rng": torch.get_rng_state(),
+        }
+
+    def _restore(self) -> None:
+        saved = load_newest(self.folder / "checkpoints", self.say)
+        if saved is None:
+            return
+        for name, weights in saved["weights"].items():
+            self.roles.trained[name].load_state_dict(weights)
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        self.states = list(saved["states"])
+        for callback, state in zip(self.callbacks, saved["callbacks"], strict=True):
+            callback.restore(state)
+        torch.set_rng_state(saved["rng"])
+        self.step = int(saved["step"])
+        self.say(f"going on from step {self.step} of {self.total_steps}")
+
+
+def reduce_loss(
+    terms: Mapping[str, torch.Tensor],
+    coefficients: Mapping[str, float],
+    parts: Mapping[str, Part],
+    counts: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    """Sum over parts of coefficient * (term * weight).sum() / count, the count being the optimiser batch's.
+
+    A part whose coefficient is zero is left out, so that it costs no backward pass.
+    """
+    total = torch.zeros((), device=next(iter(counts.values())).device)
+    for name, term in terms.items():
+        coefficient = coefficients.get(name, 1.0)
+        if coefficient:
+            total = total + coefficient * (term * parts[name].weights).sum() / counts[name].clamp(min=1e-12)
+    return total
+
+
+def mismatch(batch: Batch) -> dict[str, float]:
+    """How far the engine's log-probabilities are from the trainer's: the mean absolute difference per token."""
+    if not {"engine_logprobs", "old_logprobs"} <= set(batch.columns):
+        return {}
+    gap = (batch["engine_logprobs"] - batch["old_logprobs"]).abs() * batch.completion_mask
+    return {"engine_mismatch": float(gap.sum() / batch.completion_mask.sum().clamp(min=1))}

@@ -1,0 +1,73 @@
+"""Optimiser and learning-rate schedule, under the names that users of ``transformers`` know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from assent.config import Settings
+
+
+class OptimSettings(Settings):
+    """How weights are updated."""
+
+    learning_rate: float = Field(default=1e-4, gt=0.0)
+    """Peak learning rate of AdamW."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    """Schedule after the warm-up: linear or cosine decay to zero, or constant."""
+    warmup_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the steps in which the learning rate rises linearly from zero."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of warm-up; takes precedence over warmup_ratio when not zero."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay, not applied to biases and norms."""
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """Gradients are clipped to this global norm."""
+    adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """AdamW's beta 1."""
+    adam_beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """AdamW's beta 2."""
+    adam_epsilon: float = Field(default=1e-8, gt=0.0)
+    """AdamW's epsilon, outside the square root and after bias correction (PyTorch's placement); its size matters."""
+
+
+def build_optimizer(
+    named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings, learning_rate: float
+) -> torch.optim.AdamW:
+    """AdamW over the parameters that train; those of one dimension (biases, norms) do not decay.
+
+    The ratio of ``learning_rate`` to the settings' own is kept by the schedule, so a critic may have a rate of its own.
+    """
+    trained = [(name, p) for name, p in named if p.requires_grad]
+    groups = [
+        {"params": [p for _, p in trained if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for _, p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        foreach=True,
+    )
+    for group in optimizer.param_groups:
+        group["peak_lr"] = learning_rate
+    return optimizer
+
+
+def schedule(settings: OptimSettings, step: int, total: int) -> float:
+    """The factor on the peak learning rate at ``step`` (from 0) of ``total``: a pure function, so resume is exact."""
+    warmup = settings.warmup_steps or math.ceil(settings.warmup_ratio * total)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = (step - warmup) / max(1, total - warmup)
+    if settings.lr_scheduler_type == "linear":
+        return max(0.0, 1.0 - progress)
+    if settings.lr_scheduler_type == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+    return 1.0
