@@ -1,0 +1,1 @@
+"""Run folders: content digests, manifests, locks, the event log and lineage.  Loads without torch."""
