@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from assent.data.tokenizers import ensure_pad_token
+from assent.data.tokenizers import ensure_pad_token, load_tokenizer
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
 from assent.models.scalar import RewardModel, init_scalar_head
@@ -19,19 +19,6 @@ from assent.models.scalar import RewardModel, init_scalar_head
 DType = Literal["float32", "bfloat16"]
 
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
-
-
-def load_tokenizer(source: str | Path) -> Any:
-    """The tokenizer of a model folder or hub name, with a PAD token that is not EOS."""
-    from transformers import AutoTokenizer
-
-    if os.path.isdir(source) and not (Path(source) / "tokenizer_config.json").exists():
-        if not (Path(source) / "tokenizer.json").exists():
-            raise ModelError(
-                f"{source}: the model folder has no tokenizer (tokenizer.json, tokenizer_config.json): save the "
-                "tokenizer that the model was trained with into this folder"
-            )
-    return _guarded(source, lambda: AutoTokenizer.from_pretrained(str(source)))
 
 
 def load_causal(source: str | Path, device: str = "cpu") -> CausalModel:

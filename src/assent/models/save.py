@@ -27,8 +27,8 @@ Trained with [assent](https://pypi.org/project/assent/): method **{method}**, st
 
 _USAGE = {
     "text-generation": "    AutoModelForCausalLM.from_pretrained(FOLDER)",
-    "text-classification": "A reward model: `AutoModelForSequenceClassification.from_pretrained(FOLDER)`; its one logit "
-    "is the reward, with `config.assent_reward_offset` still to be taken off.",
+    "text-classification": "A reward model: `AutoModelForSequenceClassification.from_pretrained(FOLDER)`; its one "
+    "logit is the reward, with `config.assent_reward_offset` still to be taken off.",
 }
 
 

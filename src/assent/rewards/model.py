@@ -34,7 +34,8 @@ class ModelReward:
         if self.same_tokenizer and completion.prompt_token_ids:
             return [*completion.prompt_token_ids, *completion.token_ids]
         prompt_ids = encode_prompt(self.model.tokenizer, prompt)
-        ids = list(encode_completion(self.model.tokenizer, prompt_ids, completion.text).completion_ids)
+        chat = prompt.messages is not None
+        ids = list(encode_completion(self.model.tokenizer, prompt_ids, completion.text, chat=chat))
         return [*prompt_ids, *(ids if completion.finish_reason == "stop" else ids[:-1])]
 
 

@@ -44,14 +44,82 @@ class Callback(Protocol):
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
+class Evaluation:
+    """Evaluates every ``every`` steps, keeps the best weights and stops early.
+
+    ``evaluate`` returns figures without side effects; ``metric`` names the one that decides.  The best weights are
+    written to ``best.pt`` beside the checkpoints and loaded back by :meth:`load_best`.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[], Mapping[str, float]],
+        folder: Path,
+        *,
+        every: int,
+        metric: str,
+        greater_is_better: bool,
+        patience: int | None,
+        keep_best: bool,
+    ) -> None:
+        """``patience``: evaluations without improvement before stopping; ``None`` = never stop early."""
+        self.evaluate, self.folder, self.every, self.metric = evaluate, folder, every, metric
+        self.sign = 1.0 if greater_is_better else -1.0
+        self.patience, self.keep_best = patience, keep_best
+        self.best: float | None = None
+        self.best_step = 0
+        self.waited = 0
+        self.last: dict[str, float] = {}
+        self.last_step = 0
+
+    def start(self, step: int) -> None:
+        """Nothing to do."""
+
+    def after_step(self, event: StepEvent) -> bool:
+        if event.step % self.every and event.step != event.total:
+            return False
+        self.last, self.last_step = dict(self.evaluate()), event.step
+        value = self.sign * self.last[self.metric]
+        if self.best is None or value > self.best:
+            self.best, self.best_step, self.waited = value, event.step, 0
+            if self.keep_best:
+                _write_weights(self.folder / "best.pt", event.roles)
+            return False
+        self.waited += 1
+        return self.patience is not None and self.waited >= self.patience
+
+    def load_best(self, roles: Roles) -> None:
+        """Put the best weights back into the models, if any were kept."""
+        path = self.folder / "best.pt"
+        if self.keep_best and path.exists():
+            for name, weights in torch.load(path, weights_only=True).items():
+                roles.trained[name].load_state_dict(weights)
+            path.unlink()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "waited": self.waited,
+            "last": self.last,
+            "last_step": self.last_step,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+        self.last, self.last_step = state["last"], state["last_step"]
+
+
 class MetricsLog:
     """``metrics.jsonl``: one row of figures a step, the same bits on every machine of a kind.
 
     Clock readings go to ``timing.jsonl``, outside that promise.  On resume, rows past the checkpoint are cut off.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, evaluation: Evaluation | None = None) -> None:
+        """``evaluation``: its figures join the row of the step they belong to; it must come before the log."""
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.evaluation = evaluation
 
     def start(self, step: int) -> None:
         for path in (self.metrics, self.timing):
@@ -60,7 +128,8 @@ class MetricsLog:
             path.write_text(text, encoding="utf-8")
 
     def after_step(self, event: StepEvent) -> bool:
-        _append(self.metrics, {"step": event.step, **event.figures})
+        found = self.evaluation.last if self.evaluation and self.evaluation.last_step == event.step else {}
+        _append(self.metrics, {"step": event.step, **event.figures, **found})
         _append(self.timing, {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens})
         return False
 
@@ -111,66 +180,6 @@ class ShowProgress:
 
     def restore(self, state: dict[str, Any]) -> None:
         """A display has no state."""
-
-
-class Evaluation:
-    """Evaluates every ``every`` steps, keeps the best weights and stops early.
-
-    ``evaluate`` returns figures without side effects; ``metric`` names the one that decides.  The best weights are
-    written to ``best.pt`` beside the checkpoints and loaded back by :meth:`load_best`.
-    """
-
-    def __init__(
-        self,
-        evaluate: Callable[[], Mapping[str, float]],
-        folder: Path,
-        *,
-        every: int,
-        metric: str,
-        greater_is_better: bool,
-        patience: int | None,
-        keep_best: bool,
-    ) -> None:
-        """``patience``: evaluations without improvement before stopping; ``None`` = never stop early."""
-        self.evaluate, self.folder, self.every, self.metric = evaluate, folder, every, metric
-        self.sign = 1.0 if greater_is_better else -1.0
-        self.patience, self.keep_best = patience, keep_best
-        self.best: float | None = None
-        self.best_step = 0
-        self.waited = 0
-        self.last: dict[str, float] = {}
-
-    def start(self, step: int) -> None:
-        """Nothing to do."""
-
-    def after_step(self, event: StepEvent) -> bool:
-        if event.step % self.every and event.step != event.total:
-            return False
-        self.last = dict(self.evaluate())
-        _append(self.folder / "evaluations.jsonl", {"step": event.step, **self.last})
-        value = self.sign * self.last[self.metric]
-        if self.best is None or value > self.best:
-            self.best, self.best_step, self.waited = value, event.step, 0
-            if self.keep_best:
-                _write_weights(self.folder / "best.pt", event.roles)
-            return False
-        self.waited += 1
-        return self.patience is not None and self.waited >= self.patience
-
-    def load_best(self, roles: Roles) -> None:
-        """Put the best weights back into the models, if any were kept."""
-        path = self.folder / "best.pt"
-        if self.keep_best and path.exists():
-            for name, weights in torch.load(path, weights_only=True).items():
-                roles.trained[name].load_state_dict(weights)
-            path.unlink()
-
-    def state(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step, "waited": self.waited, "last": self.last}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
-        self.last = state["last"]
 
 
 def _write_weights(path: Path, roles: Roles) -> None:

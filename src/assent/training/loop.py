@@ -1,8 +1,8 @@
 """The one training loop.  It names no algorithm.
 
 A step: each objective's source gives a batch (a data set's, or rollouts scored just now); the columns its algorithm
-needs are computed without gradient; ``prepare`` turns them into advantages and the like; then the optimiser updates, over
-microbatches of a token budget, with each part's own denominator over the whole optimiser batch.
+needs are computed without gradient; ``prepare`` turns them into advantages and the like; then come the optimiser
+updates, over microbatches of a token budget, each part by its own denominator over the whole optimiser batch.
 """
 
 from __future__ import annotations
@@ -14,32 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 
-from assent.algorithms.base import Algorithm, Batch, Mean, Part, State
-from assent.config import Settings
+from assent.algorithms.base import Algorithm, Batch, Mean, State
 from assent.data.microbatch import epoch_order, plan_microbatches
 from assent.errors import NonFiniteError
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import load_newest, save_checkpoint
-from assent.training.optim import OptimSettings, schedule
+from assent.training.optim import LoopSettings, OptimSettings, schedule
+from assent.training.reduce import mismatch, reduce_loss
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
 from assent.training.sources import Source
 from assent.types import short_id
 
 _COMPUTED = ("ref_logprobs", "old_logprobs", "values")
-
-
-class LoopSettings(Settings):
-    """How batches become optimiser updates, and when the run is saved."""
-
-    token_budget: int = Field(default=8192, gt=0)
-    """Padded tokens per microbatch: memory, not mathematics; the gradient does not depend on it."""
-    save_steps: int = Field(default=50, gt=0)
-    """Steps between checkpoints."""
-    save_total_limit: int = Field(default=2, gt=0)
-    """Checkpoints kept."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +76,7 @@ class Training:
                 figures, tokens = self._one_step()
                 self.step += 1
                 event = StepEvent(self.step, self.total_steps, figures, time.perf_counter() - begun, tokens, self.roles)
-                done = any([callback.after_step(event) for callback in self.callbacks])
+                done = sum(callback.after_step(event) for callback in self.callbacks) > 0  # every one is called
                 if stop.asked or (self.step % self.loop.save_steps == 0 and self.step < self.total_steps and not done):
                     save_checkpoint(self.folder / "checkpoints", self.step, self._state(), self.loop.save_total_limit)
                 stop.raise_if_asked()
@@ -199,29 +187,3 @@ class Training:
         torch.set_rng_state(saved["rng"])
         self.step = int(saved["step"])
         self.say(f"going on from step {self.step} of {self.total_steps}")
-
-
-def reduce_loss(
-    terms: Mapping[str, torch.Tensor],
-    coefficients: Mapping[str, float],
-    parts: Mapping[str, Part],
-    counts: Mapping[str, torch.Tensor],
-) -> torch.Tensor:
-    """Sum over parts of coefficient * (term * weight).sum() / count, the count being the optimiser batch's.
-
-    A part whose coefficient is zero is left out, so that it costs no backward pass.
-    """
-    total = torch.zeros((), device=next(iter(counts.values())).device)
-    for name, term in terms.items():
-        coefficient = coefficients.get(name, 1.0)
-        if coefficient:
-            total = total + coefficient * (term * parts[name].weights).sum() / counts[name].clamp(min=1e-12)
-    return total
-
-
-def mismatch(batch: Batch) -> dict[str, float]:
-    """How far the engine's log-probabilities are from the trainer's: the mean absolute difference per token."""
-    if not {"engine_logprobs", "old_logprobs"} <= set(batch.columns):
-        return {}
-    gap = (batch["engine_logprobs"] - batch["old_logprobs"]).abs() * batch.completion_mask
-    return {"engine_mismatch": float(gap.sum() / batch.completion_mask.sum().clamp(min=1))}

@@ -36,6 +36,17 @@ class OptimSettings(Settings):
     """AdamW's epsilon, outside the square root and after bias correction (PyTorch's placement); its size matters."""
 
 
+class LoopSettings(Settings):
+    """How batches become optimiser updates, and when the run is saved."""
+
+    token_budget: int = Field(default=8192, gt=0)
+    """Padded tokens per microbatch: memory, not mathematics; the gradient does not depend on it."""
+    save_steps: int = Field(default=50, gt=0)
+    """Steps between checkpoints."""
+    save_total_limit: int = Field(default=2, gt=0)
+    """Checkpoints kept."""
+
+
 def build_optimizer(
     named: Iterable[tuple[str, nn.Parameter]], settings: OptimSettings, learning_rate: float
 ) -> torch.optim.AdamW:

@@ -76,7 +76,8 @@ class Roles:
         if isinstance(self.critic, Critic):
             values = self.critic.values(batch.tokens)
         else:
-            assert isinstance(self.critic, ValueHead) and self.policy is not None, "no critic in this run"
+            assert isinstance(self.critic, ValueHead), "this algorithm trains a critic, and there is none"
+            assert self.policy is not None, "a value head needs the policy's trunk"
             values = self.critic(self.policy.hidden(batch.tokens) if hidden is None else hidden)
         return values * batch.completion_mask
 

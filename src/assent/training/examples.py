@@ -1,0 +1,126 @@
+"""From records to examples: the rows and pairs that one optimiser batch is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
+
+from assent.data.chat import TokenRow, Tokens, encode_demonstration, encode_row, encode_text, too_long
+from assent.errors import DataError
+from assent.training.sources import Example, Row
+from assent.types import Comparison, Demonstration, Judgement, Prompt
+
+Overlong = Literal["error", "truncate", "drop"]
+T = TypeVar("T")
+
+
+def demonstration_examples(
+    tokenizer: Any, demonstrations: Sequence[Demonstration], max_length: int, overlong: Overlong, source: str
+) -> tuple[list[Example], int]:
+    """One example per demonstration, and how many were dropped as too long."""
+
+    def encode(item: Demonstration) -> list[Tokens]:
+        return [encode_demonstration(tokenizer, item, _limit(max_length, overlong), source=source)]
+
+    return _examples(demonstrations, encode, lambda d: d.prompt, max_length, overlong, source)
+
+
+def text_examples(
+    tokenizer: Any, texts: Sequence[str], max_length: int, overlong: Overlong, source: str
+) -> tuple[list[Example], int]:
+    """One example per text, every token trained."""
+
+    def encode(text: str) -> list[Tokens]:
+        return [encode_text(tokenizer, text, _limit(max_length, overlong))]
+
+    return _examples(texts, encode, lambda t: Prompt(id=t[:20] or "empty", text=t), max_length, overlong, source)
+
+
+def judgement_examples(
+    tokenizer: Any, judgements: Sequence[Judgement], max_length: int, overlong: Overlong, source: str
+) -> tuple[list[Example], int]:
+    """One example per judged completion, with its label."""
+
+    def encode(item: Judgement) -> list[Tokens]:
+        return [_row(tokenizer, item.prompt, item.response, max_length, overlong, source)]
+
+    return _examples(
+        judgements, encode, lambda j: j.prompt, max_length, overlong, source, lambda j: {"labels": [j.label]}
+    )
+
+
+def comparison_examples(
+    tokenizer: Any, comparisons: Sequence[Comparison], max_length: int, overlong: Overlong, source: str
+) -> tuple[list[Example], int]:
+    """One example per ranking: its K answers once each, and its pairs with their weights.
+
+    A comparison that belongs to no group is an example of its own.
+    """
+    groups: dict[str, list[Comparison]] = {}
+    for item in comparisons:
+        groups.setdefault(item.group or item.id, []).append(item)
+    examples: list[Example] = []
+    dropped = 0
+    for members in groups.values():
+        place = {text: i for i, text in enumerate(dict.fromkeys(t for c in members for t in (c.chosen, c.rejected)))}
+        rows = [_row(tokenizer, members[0].prompt, text, max_length, overlong, source) for text in place]
+        if _too_long(rows, members[0].prompt, max_length, overlong, source):
+            dropped += 1
+            continue
+        # Equal texts that were told apart by rank say nothing; only pairs of different texts remain.
+        pairs = [(place[c.chosen], place[c.rejected], c.weight, c.tie) for c in members if c.chosen != c.rejected]
+        if pairs:
+            examples.append(Example([Row(r.ids, r.completion_mask) for r in rows], pairs))
+    _some(examples, source)
+    return examples, dropped
+
+
+def _examples(
+    items: Iterable[T],
+    encode: Callable[[T], list[Tokens]],
+    prompt_of: Callable[[T], Prompt],
+    max_length: int,
+    overlong: Overlong,
+    source: str,
+    columns: Callable[[T], dict[str, Sequence[float]]] = lambda item: {},
+) -> tuple[list[Example], int]:
+    examples: list[Example] = []
+    dropped = 0
+    for item in items:
+        rows = encode(item)
+        if _too_long(rows, prompt_of(item), max_length, overlong, source):
+            dropped += 1
+            continue
+        examples.append(Example([Row(row.ids, row.completion_mask) for row in rows], columns=columns(item)))
+    _some(examples, source)
+    return examples, dropped
+
+
+def _row(tokenizer: Any, prompt: Prompt, text: str, max_length: int, overlong: Overlong, source: str) -> Tokens:
+    row: TokenRow = encode_row(tokenizer, prompt, text, max_length=_limit(max_length, overlong), source=source)
+    mask = (False,) * len(row.prompt_ids) + (True,) * len(row.completion_ids)
+    return Tokens(row.prompt_ids + row.completion_ids, mask)
+
+
+def _limit(max_length: int, overlong: Overlong) -> int | None:
+    return max_length if overlong == "truncate" else None
+
+
+def _too_long(rows: Sequence[Tokens], prompt: Prompt, max_length: int, overlong: Overlong, source: str) -> bool:
+    longest = max(len(row.ids) for row in rows)
+    if longest <= max_length:
+        return False
+    if overlong == "drop":
+        return True
+    error = too_long(prompt, longest, max_length, source)
+    raise DataError(
+        f"prompt {prompt.id} with its answer has {longest} tokens, at most {max_length} fit; shorten it, or set "
+        "overlong to truncate (cut answers on the right) or drop",
+        error.path,
+        error.line,
+    )
+
+
+def _some(examples: Sequence[Example], source: str) -> None:
+    if not examples:
+        raise DataError("no row is left to train on", source)

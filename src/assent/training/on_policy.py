@@ -1,0 +1,179 @@
+"""Training on the policy's own samples: everything around the algorithm that is the same for each."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from assent.algorithms.base import Algorithm
+from assent.data.chat import encode_prompt
+from assent.errors import RecipeError
+from assent.models.causal import CausalModel
+from assent.models.scalar import Critic, RewardModel, ValueHead
+from assent.rewards.source import RewardSource
+from assent.rollout.engine import EncodedPrompt
+from assent.rollout.local import LocalEngine
+from assent.rollout.settings import SamplingOptions
+from assent.training.callbacks import MetricsLog, ShowProgress
+from assent.training.loop import Objective, Training
+from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
+from assent.training.roles import Roles
+from assent.training.sources import RolloutSource
+from assent.training.supervised import enable_checkpointing
+from assent.types import Prompt
+
+CriticStart = Literal["shared", "policy", "reward"]
+
+
+class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
+    """Training on rollouts."""
+
+    max_steps: int = Field(default=100, gt=0)
+    """Batches of rollouts."""
+    batch_size: int = Field(default=128, gt=0)
+    """Completions sampled per step."""
+    samples_per_prompt: int = Field(default=1, gt=0)
+    """Completions per prompt within a step."""
+    epochs: int = Field(default=4, gt=0)
+    """Passes over each batch of rollouts."""
+    minibatches: int = Field(default=1, gt=0)
+    """Optimiser updates per pass."""
+    critic: CriticStart = "policy"
+    """Where the critic starts: its own trunk from the policy or from the reward model, or a head shared with the
+    policy's trunk."""
+    critic_learning_rate: float | None = Field(default=None, gt=0.0)
+    """The critic's peak learning rate; unset = learning_rate."""
+    max_prompt_tokens: int | None = Field(default=None, gt=0)
+    """Longest prompt in tokens; unset = what the context leaves beside max_new_tokens."""
+    truncate_prompts: Literal["left"] | None = None
+    """Cut prompts over max_prompt_tokens on the left; unset = such a prompt is an error."""
+    slots: int = Field(default=128, gt=0)
+    """Rows decoded at once."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of matrix products in training; weights and optimiser state are float32 in both."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+
+
+@dataclass(frozen=True)
+class OnPolicyTask:
+    """What to train, against which rewards, and where to write."""
+
+    policy: CausalModel
+    reward: RewardSource
+    reward_model: RewardModel | None
+    """For a critic that starts from it; ``None`` where the reward is no model or has another tokenizer."""
+    prompts: Sequence[Prompt]
+    encoded: Sequence[EncodedPrompt]
+    algorithm: Algorithm
+    settings: Any
+    """An :class:`OnPolicySettings` that is also the algorithm's settings."""
+    folder: Path
+    seed: int
+    progress: Any
+    say: Callable[[str], None]
+
+
+def encode_prompts(
+    tokenizer: Any, prompts: Sequence[Prompt], limit: int, truncate: Literal["left"] | None, source: str
+) -> list[EncodedPrompt]:
+    """Prompts as token ids of at most ``limit``; a longer one is an error that names file and line, or is cut."""
+    return [
+        EncodedPrompt(p.id, tuple(encode_prompt(tokenizer, p, max_tokens=limit, truncate=truncate, source=source)))
+        for p in prompts
+    ]
+
+
+def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
+    """Train, and return the figures of the last steps (their mean over a tenth of the run) and the models."""
+    settings: OnPolicySettings = task.settings
+    reference = CausalModel(copy.deepcopy(task.policy.model).requires_grad_(False), task.policy.tokenizer)
+    critic = start_critic(task) if "values" in task.algorithm.outputs else None
+    roles = Roles(
+        policy=task.policy,
+        reference=reference if "ref_logprobs" in task.algorithm.needs else None,
+        critic=critic,
+        temperature=settings.temperature,
+        bf16=settings.dtype == "bfloat16",
+    )
+    enable_checkpointing(roles, settings.gradient_checkpointing)
+    source = RolloutSource(
+        task.prompts,
+        task.encoded,
+        LocalEngine(task.policy, settings.slots),
+        task.reward,
+        settings.sampling(task.seed),
+        rollouts=settings.batch_size,
+        samples_per_prompt=settings.samples_per_prompt,
+        pad=task.policy.tokenizer.pad_token_id,
+        device=roles.device,
+    )
+    rates = {"critic": settings.critic_learning_rate or settings.learning_rate}
+    window = _RecentMean(max(1, settings.max_steps // 10))
+    Training(
+        objectives=[
+            Objective(source, task.algorithm, settings, epochs=settings.epochs, minibatches=settings.minibatches)
+        ],
+        roles=roles,
+        optimizers={
+            name: build_optimizer(module.named_parameters(), settings, rates.get(name, settings.learning_rate))
+            for name, module in roles.trained.items()
+        },
+        optim=settings,
+        loop=settings,
+        total_steps=settings.max_steps,
+        folder=task.folder,
+        callbacks=[
+            MetricsLog(task.folder),
+            window,
+            ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl")),
+        ],
+        seed=task.seed,
+        say=task.say,
+    ).run()
+    return window.means(), roles
+
+
+def start_critic(task: OnPolicyTask) -> Critic | ValueHead:
+    """The critic that the settings ask for, its head at zero."""
+    width = task.policy.hidden_size
+    if task.settings.critic == "shared":
+        return ValueHead(width).to(next(task.policy.parameters()).device)
+    trunk = task.policy.model.base_model
+    if task.settings.critic == "reward":
+        if task.reward_model is None:
+            raise RecipeError("critic: reward needs a reward model with the policy's own tokenizer; use critic: policy")
+        trunk = task.reward_model.model.base_model
+        width = int(task.reward_model.model.score.weight.shape[1])
+    device = next(task.policy.parameters()).device
+    return Critic(copy.deepcopy(trunk).requires_grad_(True), width).to(device)
+
+
+class _RecentMean:
+    """Callback: the mean of each figure over the last ``width`` steps."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.rows: list[dict[str, float]] = []
+
+    def start(self, step: int) -> None:
+        """Nothing to do."""
+
+    def after_step(self, event: Any) -> bool:
+        self.rows = [*self.rows, dict(event.figures)][-self.width :]
+        return False
+
+    def state(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.rows = list(state["rows"])
+
+    def means(self) -> dict[str, float]:
+        names = self.rows[-1] if self.rows else {}
+        return {name: sum(row[name] for row in self.rows) / len(self.rows) for name in names}

@@ -1,0 +1,152 @@
+"""Training on a data set: everything between examples and a trained model that is the same for every algorithm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from assent.algorithms.base import Algorithm, Mean
+from assent.data.microbatch import epoch_order, plan_microbatches
+from assent.errors import RecipeError
+from assent.training.callbacks import Evaluation, MetricsLog, ShowProgress
+from assent.training.loop import Objective, Training
+from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
+from assent.training.roles import Roles
+from assent.training.sources import DatasetSource, Example, collate
+
+
+class DatasetSettings(OptimSettings, LoopSettings):
+    """Training on a data set, under the names that users of ``transformers`` know."""
+
+    batch_size: int = Field(default=32, gt=0)
+    """Examples per optimiser step (a ranking of K answers is one example); memory is bounded by token_budget."""
+    num_train_epochs: float = Field(default=1.0, gt=0.0)
+    """Passes over the data."""
+    max_steps: int | None = Field(default=None, gt=0)
+    """Optimiser steps; takes precedence over num_train_epochs."""
+    max_length: int | None = Field(default=None, gt=1)
+    """Longest row in tokens; unset = the model's context."""
+    overlong: Literal["error", "truncate", "drop"] = "error"
+    """What to do with a row over max_length: stop, cut the answer on the right, or leave it out (counted)."""
+    eval_split: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the examples held out for evaluation."""
+    eval_steps: int | None = Field(default=None, gt=0)
+    """Steps between evaluations; unset = once an epoch."""
+    early_stopping_patience: int | None = Field(default=None, gt=0)
+    """Stop after this many evaluations without improvement; unset = never."""
+    load_best_model_at_end: bool = False
+    """End with the weights that evaluated best."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of matrix products; weights and optimiser state are float32 in both."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train, on what, and where to write."""
+
+    roles: Roles
+    algorithm: Algorithm
+    examples: Sequence[Example]
+    held_out: Sequence[Example]
+    settings: Any
+    """A :class:`DatasetSettings` that is also the algorithm's settings."""
+    pad: int
+    folder: Path
+    seed: int
+    progress: Any
+    say: Callable[[str], None]
+    metric: str = "loss"
+    """The evaluation figure that decides the best weights."""
+    greater_is_better: bool = False
+
+
+def split_examples(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Hold out a ``share`` of the examples, chosen by ``seed``."""
+    if share == 0.0:
+        return examples, []
+    order = epoch_order(len(examples), seed, 1 << 20)
+    count = max(1, round(share * len(examples)))
+    if count >= len(examples):
+        raise RecipeError(f"eval_split {share} of {len(examples)} examples leaves nothing to train on")
+    return [examples[int(i)] for i in order[count:]], [examples[int(i)] for i in order[:count]]
+
+
+def train(task: Task) -> dict[str, float]:
+    """Train, and return the figures of the last step and of the last (or best) evaluation."""
+    settings: DatasetSettings = task.settings
+    roles, device = task.roles, task.roles.device
+    roles.bf16 = settings.dtype == "bfloat16"
+    enable_checkpointing(roles, settings.gradient_checkpointing)
+    source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device)
+    total = settings.max_steps or max(1, math.ceil(settings.num_train_epochs * source.steps_per_epoch))
+    shown = ShowProgress(task.progress, task.algorithm.name, ("loss", "accuracy"))
+    evaluation = None
+    if task.held_out:
+        evaluation = Evaluation(
+            lambda: evaluate_loss(task),
+            task.folder,
+            every=settings.eval_steps or source.steps_per_epoch,
+            metric=f"eval_{task.metric}",
+            greater_is_better=task.greater_is_better,
+            patience=settings.early_stopping_patience,
+            keep_best=settings.load_best_model_at_end,
+        )
+    elif settings.early_stopping_patience or settings.load_best_model_at_end:
+        raise RecipeError("early_stopping_patience and load_best_model_at_end need eval_data or eval_split")
+    training = Training(
+        objectives=[Objective(source, task.algorithm, settings)],
+        roles=roles,
+        optimizers={
+            name: build_optimizer(module.named_parameters(), settings, settings.learning_rate)
+            for name, module in roles.trained.items()
+        },
+        optim=settings,
+        loop=settings,
+        total_steps=total,
+        folder=task.folder,
+        callbacks=[*([evaluation] if evaluation else []), MetricsLog(task.folder, evaluation), shown],
+        seed=task.seed,
+        say=task.say,
+    )
+    training.run()
+    figures: dict[str, float] = {"steps": float(training.step), "examples": float(len(task.examples))}
+    if evaluation:
+        evaluation.load_best(roles)
+        figures |= evaluation.last
+    return figures
+
+
+@torch.no_grad()
+def evaluate_loss(task: Task) -> Mapping[str, float]:
+    """The algorithm's own figures over the held-out examples, each over all of them: ``eval_loss`` and so on."""
+    settings, means = task.settings, {}
+    lengths = [max(len(row.token_ids) for row in e.rows) * len(e.rows) for e in task.held_out]
+    needs = [name for name in ("ref_logprobs",) if name in task.algorithm.needs]
+    for rows in plan_microbatches(lengths, None, settings.token_budget):
+        batch = collate([task.held_out[i] for i in rows], task.pad, task.roles.device)
+        batch = batch.with_columns(**{name: task.roles.column(name, batch) for name in needs})
+        loss = task.algorithm.loss(task.roles.forward(batch, task.algorithm.outputs), batch, settings)
+        for name, mean in loss.metrics.items():
+            before = means.get(name, Mean(torch.zeros(()), torch.zeros(())))
+            means[name] = Mean(before.total + mean.total, before.count + mean.count)
+    return {f"eval_{name}": float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
+
+
+def enable_checkpointing(roles: Roles, wanted: bool) -> None:
+    """Switch activation recomputation on in every trained Hugging Face model."""
+    for module in roles.trained.values():
+        model = getattr(module, "model", None)
+        if wanted and model is not None:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.train()  # transformers checkpoints only in training mode; dropout is switched off apart from it
+            for part in model.modules():
+                if isinstance(part, torch.nn.Dropout):
+                    part.p = 0.0
