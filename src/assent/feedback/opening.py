@@ -1,0 +1,185 @@
+"""From an address to a database at the newest schema, or to one clear :class:`StoreError`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from assent.errors import StoreError
+from assent.feedback.tables import metadata
+
+VERSION_TABLE = "assent_schema"
+BUSY_SECONDS = 30.0
+"""How long a writer waits for another one before giving up."""
+_MIGRATION_LOCK = 0x617373656E74  # any fixed number will do for PostgreSQL's advisory lock; this one spells "assent"
+_NOT_A_STORE = "is not a feedback store but some other database; give the address of a store, or of a new one to make"
+
+
+def open_engine(url_or_path: str | Path) -> Engine:
+    """An engine on an existing or new store, migrated to the newest schema."""
+    url = _store_url(url_or_path)
+    shown = shown_address(url)
+    try:
+        engine = create_engine(url, pool_pre_ping=url.get_backend_name() == "postgresql")
+    except ModuleNotFoundError:
+        raise StoreError(f"{shown}: PostgreSQL needs the driver psycopg; install 'assent[postgres]'") from None
+    try:
+        if url.get_backend_name() == "sqlite":
+            _configure_sqlite(engine)
+            _switch_to_wal(engine)
+        _migrate(engine, shown)
+    except DBAPIError as error:
+        engine.dispose()
+        raise StoreError(_reason(error, shown)) from None
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def shown_address(url: URL) -> str:
+    """The address as an error message may print it: without the password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def write_transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction that no other writer runs beside, in this process or another.
+
+    So a check and the write that relies on it are one step, and event ids are committed in their order: a reader that
+    has seen event N will never see a smaller one appear.
+    """
+    with engine.connect() as connection:
+        connection = connection.execution_options(assent_write=True)
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
+            yield connection
+
+
+def _store_url(url_or_path: str | Path) -> URL:
+    text_form = str(url_or_path)
+    if "://" not in text_form:
+        url = URL.create("sqlite", database=text_form)
+    else:
+        try:
+            url = make_url(text_form)
+        except ArgumentError:
+            raise StoreError(
+                f"'{text_form}' is no database address; give a file, or postgresql://USER@HOST/NAME"
+            ) from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise StoreError(f"'{url.drivername}': a feedback store is a SQLite file or postgresql://USER@HOST/NAME")
+    if url.drivername == "sqlite":
+        _check_file(url.database)
+    return url
+
+
+def _check_file(database: str | None) -> None:
+    if not database or database == ":memory:":
+        raise StoreError("a feedback store must outlive its process; give a file, such as feedback.sqlite")
+    path = Path(database)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; give a file for the feedback store, such as {path / 'feedback.sqlite'}")
+    if not path.absolute().parent.is_dir():
+        raise StoreError(f"{path}: the folder {path.absolute().parent} does not exist; make it first, or mend the path")
+
+
+def _configure_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        # The driver's own transaction control would begin late and never IMMEDIATE; it is switched off, see below.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
+            "foreign_keys = ON",
+            "synchronous = FULL",  # an acknowledged answer is on the disk: WAL's default may lose the last ones
+            "secure_delete = ON",  # what is erased is overwritten in the file, not only unlinked
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        # A writer takes its lock at once; one that began by reading could find at its first write that it may not.
+        write = connection.get_execution_options().get("assent_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _switch_to_wal(engine: Engine) -> None:
+    """Let readers and a writer work side by side.  The mode stays with the file."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    path = engine.url.database
+    while True:
+        try:
+            raw = engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA journal_mode = WAL")
+            finally:
+                raw.close()
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here by itself when another process opens the same new file.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise StoreError(
+                    f"{path}: cannot be opened for writing ({error}); check that you may write there"
+                ) from None
+            time.sleep(0.02)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path}: {error}; give another file, or a new name to start a store") from None
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    config = Config()
+    folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
+    config.set_main_option("script_location", folder)
+    config.set_main_option("path_separator", "os")
+    script = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        if _revision(connection) == script.get_current_head():
+            return
+    with engine.connect() as connection:
+        connection = connection.execution_options(assent_write=True)
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            _check_upgradable(connection, script, shown)
+            config.attributes.update(connection=connection, version_table=VERSION_TABLE)
+            command.upgrade(config, "head")
+
+
+def _check_upgradable(connection: Connection, script: ScriptDirectory, shown: str) -> None:
+    current = _revision(connection)
+    if current is None:
+        there = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
+        # A PostgreSQL database is often shared with others; a SQLite file is not.
+        if there & set(metadata.tables) or (there and connection.dialect.name == "sqlite"):
+            raise StoreError(f"{shown} {_NOT_A_STORE}")
+    elif current not in {revision.revision for revision in script.walk_revisions()}:
+        raise StoreError(
+            f"{shown}: written by a newer assent (schema {current}, this one knows up to {script.get_current_head()}); "
+            "upgrade assent to open it"
+        )
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _reason(error: DBAPIError, shown: str) -> str:
+    first = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+    return f"{shown}: the feedback store cannot be opened ({first}); check the address, and that you may write there"

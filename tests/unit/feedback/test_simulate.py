@@ -1,0 +1,108 @@
+"""Simulated annotators: exact without noise, Bradley-Terry with it, and the same at every call."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from assent.errors import DataError
+from assent.feedback import SimulatedAnnotator
+
+
+def perfect(**failings):
+    return SimulatedAnnotator("simulated:ann", noise=0.0, **failings)
+
+
+def test_perfect_reader_orders_by_utility():
+    assert perfect().rank("q", [0.5, 3.0, -1.0, 2.0]) == (3, 1, 4, 2)
+
+
+def test_equal_utilities_tie():
+    assert perfect().rank("q", [1.0, 2.0, 1.0]) == (2, 1, 2)
+
+
+def test_tie_width_counts_from_the_best_of_the_rank():
+    # 3.0 and 2.5 are 0.5 apart: tie.  2.25 is 0.75 below 3.0: a new rank, although only 0.25 below 2.5.
+    assert perfect(tie_width=0.5).rank("q", [2.25, 3.0, 2.5, 1.75]) == (2, 1, 1, 2)
+
+
+def test_failed_below_the_bar():
+    assert perfect(fail_below=0.0).rank("q", [-0.1, 0.0, 5.0, -9.0]) == (None, 2, 1, None)
+    assert perfect(fail_below=10.0).rank("q", [1.0, 2.0]) == (None, None)
+
+
+def test_failed_answer_does_not_tie_with_one_that_passed():
+    assert perfect(fail_below=0.0, tie_width=1.0).rank("q", [0.1, -0.1]) == (1, None)
+
+
+def test_position_bias_lifts_the_first_shown():
+    # Bonuses are 1.0, 0.5 and 0.0: 0.0 + 1.0 > 0.9 + 0.0 > 0.3 + 0.5.
+    assert perfect(position_bias=1.0).rank("q", [0.0, 0.3, 0.9]) == (1, 3, 2)
+
+
+def test_deterministic_and_independent_of_order_of_calls():
+    noisy = SimulatedAnnotator("simulated:ann", noise=1.0)
+    alone = noisy.rank("q7", [0.0, 0.1, 0.2, 0.3], seed=3)
+    for other in range(5):
+        noisy.rank(f"q{other}", [0.0, 1.0], seed=3)
+    assert noisy.rank("q7", [0.0, 0.1, 0.2, 0.3], seed=3) == alone
+    assert alone == (1, 2, 4, 3), "the same on every machine"
+
+
+@pytest.mark.parametrize("change", ["seed", "question", "name"])
+def test_draws_differ_with_seed_question_and_name(change):
+    flat = [0.0] * 8
+    one = SimulatedAnnotator("simulated:a").rank("q", flat, seed=0)
+    name, question, seed = "simulated:a", "q", 0
+    if change == "seed":
+        seed = 1
+    elif change == "question":
+        question = "r"
+    else:
+        name = "simulated:b"
+    assert SimulatedAnnotator(name).rank(question, flat, seed=seed) != one
+
+
+@pytest.mark.parametrize(("gap", "noise"), [(1.0, 1.0), (1.0, 0.5), (0.0, 2.0)])
+def test_noise_makes_bradley_terry(gap, noise):
+    annotator = SimulatedAnnotator("simulated:ann", noise=noise)
+    n = 4000
+    wins = sum(annotator.rank(f"q{i}", [gap, 0.0]) == (1, 2) for i in range(n))
+    expected = 1 / (1 + math.exp(-gap / noise))
+    assert binomtest(wins, n, expected).pvalue > 1e-4
+
+
+def test_noise_has_mean_zero():
+    # With mean-zero Gumbel noise, P(perceived < 0) = P(G < gamma) = exp(-exp(-gamma)) = 0.5704.
+    annotator = SimulatedAnnotator("simulated:ann", noise=1.0, fail_below=0.0)
+    n = 4000
+    failed = sum(annotator.rank(f"q{i}", [0.0, 0.0])[0] is None for i in range(n))
+    assert binomtest(failed, n, math.exp(-math.exp(-np.euler_gamma))).pvalue > 1e-4
+
+
+def test_lazy_answers_ignore_utility():
+    lazy = perfect(laziness=1.0, fail_below=0.0, tie_width=9.0)
+    orders = [lazy.rank(f"q{i}", [-5.0, 0.0, 5.0]) for i in range(3000)]
+    assert all(sorted(order) == [1, 2, 3] for order in orders)
+    assert binomtest(sum(order[0] == 1 for order in orders), 3000, 1 / 3).pvalue > 1e-4
+
+
+def test_laziness_is_the_share_not_read():
+    half = perfect(laziness=0.25)
+    right = sum(half.rank(f"q{i}", [1.0, 0.0]) == (1, 2) for i in range(4000))
+    assert binomtest(right, 4000, 0.75 + 0.25 / 2).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"name": "ann"}, {"name": "simulated:"}, {"noise": -1.0}, {"tie_width": -1.0}, {"laziness": 1.5}],
+)
+def test_bad_settings_are_refused(settings):
+    with pytest.raises(DataError):
+        SimulatedAnnotator(**{"name": "simulated:ann", **settings})
+
+
+def test_utility_that_is_not_finite_is_refused():
+    with pytest.raises(DataError, match="question q: a utility is not finite"):
+        perfect().rank("q", [1.0, math.nan])
