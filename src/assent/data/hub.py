@@ -51,7 +51,7 @@ def load_from_disk(folder: Path, split: str | None = None) -> Iterator[dict[str,
 
 def explain(error: Exception, name: str) -> DataError:
     """What ``error`` from loading the dataset ``name`` means for the user."""
-    import datasets
+    from datasets.exceptions import DatasetNotFoundError
 
     text = str(error)
     page = f"https://huggingface.co/datasets/{name}"
@@ -61,7 +61,7 @@ def explain(error: Exception, name: str) -> DataError:
             f"dataset '{name}' is gated: accept its terms at {page}, then set HF_TOKEN to a token of that account"
             f" (https://huggingface.co/settings/tokens), {_LOCAL}"
         )
-    if isinstance(error, datasets.exceptions.DatasetNotFoundError) or "RepositoryNotFoundError" in chain:
+    if isinstance(error, DatasetNotFoundError) or "RepositoryNotFoundError" in chain:
         return DataError(
             f"'{name}' is neither a file or folder here nor a dataset on the hub; check the spelling,"
             f" for a private dataset set HF_TOKEN, {_LOCAL}"

@@ -34,7 +34,7 @@ _PROMPT_COLUMNS = ("prompt", *MESSAGE_COLUMNS, "instruction", "question", "text"
 R = TypeVar("R")
 
 
-class MissingColumn(ValueError):  # noqa: N818 - a signal between reader layers, not an error of its own
+class MissingColumn(ValueError):
     """The row's columns are not of the layout asked for; the argument says what was expected."""
 
 

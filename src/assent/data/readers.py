@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 
 from assent.data import parse
 from assent.data.jsonl import read_jsonl, write_completions, write_jsonl
-from assent.data.layouts import EmptyField
+from assent.data.layouts import EmptyField, NoAnswer
 from assent.data.rows import Row, read_rows
 from assent.errors import DataError
 from assent.types import Comparison, Completion, Demonstration, Judgement, Prompt, Ranking
@@ -157,6 +157,8 @@ def _kinds(row: Row) -> list[str]:
     for kind, parser in parse.PARSERS.items():
         try:
             parser(row)
+        except NoAnswer:
+            continue
         except EmptyField:
             pass
         except (ValueError, DataError):

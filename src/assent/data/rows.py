@@ -86,7 +86,8 @@ def _read_files(paths: list[Path]) -> Iterator[Row]:
         if reader is None:
             known = ", ".join(sorted(_FORMATS))
             raise DataError(f"unknown kind of file; expected one of {known}, or one of these with .gz", path)
-        for count, row in enumerate(_guarded(reader, path), start=count + 1):
+        for row in _guarded(reader, path):
+            count += 1
             yield row
     if count == 0:
         raise DataError("the file is empty; expected at least one row", paths[0])
@@ -95,6 +96,7 @@ def _read_files(paths: list[Path]) -> Iterator[Row]:
 def pick_split(folder: Path, split: str | None) -> list[Path]:
     """The file (or the numbered shards) of ``folder`` that hold ``split``; ``None`` takes the only file, else train."""
     files = sorted(f for f in folder.iterdir() if f.is_file() and _format_of(f) and _stem(f).lower() not in _NOT_DATA)
+    files = [f for f in files if not f.name.lower().endswith((".txt", ".txt.gz"))] or files  # notes beside the data
     if not files:
         known = ", ".join(sorted(_FORMATS))
         raise DataError(f"no data file in this folder; expected one of {known}", folder)
@@ -132,10 +134,9 @@ def _guarded(reader: Callable[[Path], Iterator[Row]], path: Path) -> Iterator[Ro
         raise DataError(f"cannot be read: {error.strerror or error}", path) from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and lines, decoded one by one so that a bad byte has a line number."""
-    opened = gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")
-    with opened as file:
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -145,7 +146,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    for number, text in _lines(path):
+    for number, text in read_lines(path):
         if text.strip():
             try:
                 value = json.loads(text)
@@ -157,7 +158,7 @@ def _read_jsonl(path: Path) -> Iterator[Row]:
 
 def _read_json(path: Path) -> Iterator[Row]:
     """A list of objects, decoded element by element so that each has its line."""
-    text = "".join(line for _, line in _lines(path))
+    text = "".join(line for _, line in read_lines(path))
     decoder, blank = json.JSONDecoder(), re.compile(r"[\s]*")
 
     def skip(position: int) -> int:
@@ -194,13 +195,13 @@ def _object(value: Any, path: Path, line: int) -> Row:
 def _read_csv(path: Path) -> Iterator[Row]:
     # A field may hold a whole book; the limit is process-wide and there is no way to set it for one reader.
     csv.field_size_limit(2**31 - 1)
-    yield from _table(path, csv.reader((line for _, line in _lines(path)), strict=True))
+    yield from _table(path, csv.reader((line for _, line in read_lines(path)), strict=True))
 
 
 def _read_tsv(path: Path) -> Iterator[Row]:
     # No quoting: in the field's .tsv files (GLUE, SST) a quotation mark is a character of the text.
     csv.field_size_limit(2**31 - 1)
-    yield from _table(path, csv.reader((line for _, line in _lines(path)), delimiter="\t", quoting=csv.QUOTE_NONE))
+    yield from _table(path, csv.reader((line for _, line in read_lines(path)), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def _table(path: Path, reader: Any) -> Iterator[Row]:
@@ -224,7 +225,7 @@ def _table(path: Path, reader: Any) -> Iterator[Row]:
 
 
 def _read_txt(path: Path) -> Iterator[Row]:
-    for number, text in _lines(path):
+    for number, text in read_lines(path):
         if text.strip():
             yield Row({"text": text.rstrip("\r\n")}, str(path), number)
 
