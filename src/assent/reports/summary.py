@@ -1,0 +1,156 @@
+"""What a run comes to: the verdict in words, and the figures for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from assent.reports.records import Match, Policy, Report
+from assent.reports.wording import count, interval, label, number, share
+
+PERPLEXITY_LIMIT = 1.5
+"""Perplexity under the pretrained model, against that of the reference, above which text no longer looks like it."""
+DIVERSITY_LIMIT = 0.7
+"""Distinct-2 against that of the reference, below which a policy repeats itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first thing on the page.  ``parts`` are pieces of one sentence, the numbers among them marked."""
+
+    parts: tuple[tuple[str, bool], ...]
+    basis: tuple[str, ...] = ()
+    """Who judged, and how many comparisons: what the sentence rests on."""
+    cautions: tuple[str, ...] = ()
+    """What speaks against believing it."""
+
+    @property
+    def sentence(self) -> str:
+        """The sentence as plain text."""
+        return "".join(text for text, _ in self.parts)
+
+
+def verdict(report: Report) -> Verdict:
+    """The verdict on the main policy, or a sentence that says what is still missing."""
+    main, base = report.main, report.base
+    if main is None:
+        what = "This run has not been evaluated yet." if not report.policies else "Only one policy was evaluated."
+        return Verdict(((what, False),))
+    match = reference_match(report, main)
+    kl = main.figures.get("kl")
+    at_kl = [(" at ", False), (f"KL {number(kl)} nats", True)] if kl is not None else []
+    judged = [(f", judged by {_judge(report)}", False)] if report.judge else []
+    if match is not None:
+        parts = _won(match)
+    elif "positive_rate" in main.figures:
+        parts = _positive(main, base)
+    else:
+        parts, judged = [(f"{label(main.name)} was evaluated", False)], []
+    return Verdict((*parts, *at_kl, *judged, (".", False)), _basis(report, match), _cautions(main, base, match))
+
+
+def reference_match(report: Report, policy: Policy) -> Match | None:
+    """The win rate of a policy against the reference; ``None`` when it was not measured."""
+    return next((m for m in report.matches if m.policy == policy.name and m.against == report.reference), None)
+
+
+def figures(report: Report) -> dict[str, Any]:
+    """The figures of ``report.json``: those of the main policy, all policies and all win rates.
+
+    A key whose inputs are missing is left out.  Rates and accuracies are shares, ``kl`` nats per completion, the ratios
+    are against the reference policy, ``wall_seconds`` is the sum over stages.
+    """
+    out: dict[str, Any] = {}
+    main, base = report.main, report.base
+    if main is not None:
+        match = reference_match(report, main)
+        if match is not None:
+            out |= {"win_rate": match.result.rate, "win_rate_low": match.result.low, "win_rate_high": match.result.high}
+        for name in ("kl", "kl_se", "perplexity_ratio", "distinct_2_ratio", "positive_rate"):
+            out[name] = main.figures.get(name)
+        out["positive_rate_sft"] = base.figures.get("positive_rate") if base else None
+    if report.reward_model is not None:
+        out["reward_model_accuracy"] = report.reward_model.accuracy
+        out["reward_model_ceiling"] = report.reward_model.ceiling
+    out["wall_seconds"] = report.wall_seconds
+    if report.policies:
+        out["policies"] = {policy.name: dict(policy.figures) for policy in report.policies}
+    if report.matches:
+        out["win_rates"] = [_match_row(match) for match in report.matches]
+    return {name: value for name, value in out.items() if value is not None}
+
+
+def _match_row(match: Match) -> dict[str, Any]:
+    r = match.result
+    counts = {
+        "wins": r.wins,
+        "ties": r.ties,
+        "losses": r.losses,
+        "rate": r.rate,
+        "low": r.low,
+        "high": r.high,
+        "n": r.n,
+    }
+    return {"policy": match.policy, "against": match.against, **counts}
+
+
+def _won(match: Match) -> list[tuple[str, bool]]:
+    mine, theirs, r = label(match.policy), label(match.against), match.result
+    between = (f" (95 % interval {interval(r.low, r.high)})", False)
+    if r.low > 0.5:
+        return [(f"{mine} beats {theirs} on ", False), (share(r.rate), True), (" of held-out prompts", False), between]
+    if r.high < 0.5:
+        return [(f"{mine} loses to {theirs}: it wins ", False), (share(r.rate), True), (" of prompts", False), between]
+    return [
+        (f"{mine} cannot be told from {theirs}: it wins ", False),
+        (share(r.rate), True),
+        (" of held-out prompts", False),
+        between,
+    ]
+
+
+def _positive(main: Policy, base: Policy | None) -> list[tuple[str, bool]]:
+    before = base.figures.get("positive_rate") if base else None
+    parts = [
+        (f"{label(main.name)} writes ", False),
+        (share(main.figures["positive_rate"]), True),
+        (" positive text", False),
+    ]
+    if base is not None and before is not None:
+        parts.append((f", against {share(before)} for {label(base.name)},", False))
+    return parts
+
+
+def _judge(report: Report) -> str:
+    return report.judge if report.judge.lower().startswith(("the ", "a ", "an ", "people")) else f"the {report.judge}"
+
+
+def _basis(report: Report, match: Match | None) -> tuple[str, ...]:
+    said = []
+    if match is not None:
+        r = match.result
+        said.append(
+            f"{count(r.n)} comparisons: {count(r.wins)} won, {count(r.ties)} tied, {count(r.losses)} lost; "
+            "a tie counts half."
+        )
+    if report.judge_kind == "simulated":
+        who = "Annotators and judge are simulated" if report.feedback else "The judge is simulated"
+        said.append(f"{who}: programs with a known taste, not people.")
+    elif report.judge_kind == "model":
+        said.append("The judge is a model, not people.")
+    elif report.judge_kind in ("people", "human"):
+        said.append("The judges are people.")
+    return tuple(said)
+
+
+def _cautions(main: Policy, base: Policy | None, match: Match | None) -> tuple[str, ...]:
+    said = []
+    perplexity, distinct = main.figures.get("perplexity_ratio"), main.figures.get("distinct_2_ratio")
+    if perplexity is not None and perplexity > PERPLEXITY_LIMIT:
+        said.append(f"Perplexity is {number(perplexity)} times that of the reference: the text has drifted.")
+    if distinct is not None and distinct < DIVERSITY_LIMIT:
+        said.append(f"Distinct-2 is {number(distinct)} times that of the reference: the text repeats itself.")
+    mine, theirs = main.figures.get("reward"), base.figures.get("reward") if base else None
+    if match is not None and mine is not None and theirs is not None and mine > theirs and match.result.low <= 0.5:
+        said.append("The reward model's score rose and the win rate did not: it may have been exploited.")
+    return tuple(said)
