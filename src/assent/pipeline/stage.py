@@ -20,7 +20,7 @@ ArtifactKind = Literal["model", "data", "folder", "store"]
 Metrics = Mapping[str, float | int | str]
 
 
-def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None) -> Any:  # noqa: N802 - reads as a type
+def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None) -> Any:
     """A settings field that names an input artifact.  ``default`` as in pydantic's ``Field``; ``None`` = may be absent.
 
     ``model``: a model folder or hub name.  ``data``: a data file, folder or hub dataset.  ``folder``: any folder.
@@ -52,7 +52,7 @@ class Context:
     """The run's folder: ``runs/NAME``."""
 
 
-class Waiting(Exception):  # noqa: N818 - not an error: the run stops here and goes on when people have answered
+class Waiting(Exception):
     """A human stage cannot finish yet.  The message says how many answers are missing and where to give them."""
 
 
@@ -66,3 +66,5 @@ class Stage:
     run: Callable[[Any, Context], Metrics]
     """Writes its artifacts into ``context.out`` and returns the figures that go into the manifest."""
     version: int = 1
+    verb: bool = True
+    """Whether the command line offers this stage alone: ``assent KIND --data ... --out ...``."""

@@ -1,0 +1,11 @@
+"""The kinds of stages, one file each.  Light: a module loads only when a stage of its kind really runs."""
+
+from __future__ import annotations
+
+STAGES: dict[str, str] = {
+    "split": "assent.pipeline.stages.split:STAGE",
+}
+"""Kind -> ``module:ATTRIBUTE`` of its :class:`~assent.pipeline.stage.Stage`.
+
+Adding one is its file, one line here, and ``python -m assent.pipeline.schema``.
+"""

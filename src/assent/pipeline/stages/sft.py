@@ -1,0 +1,54 @@
+"""Stage ``sft``: supervised fine-tuning on demonstrations or text."""
+
+from __future__ import annotations
+
+from assent.algorithms.sft import ALGORITHM, SFTSettings
+from assent.data.tokenizers import set_bos
+from assent.models.device import pick_device
+from assent.models.load import load_causal
+from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.pipeline.stages.training import PublishSettings, finish, read_examples, row_limit
+from assent.training.roles import Roles
+from assent.training.supervised import DatasetSettings, Task, split_examples, train
+
+
+class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
+    """Supervised fine-tuning."""
+
+    model: str = Input("model", description="Model folder or hub name to start from")
+    data: str = Input("data", description="Demonstrations (prompt and completion, or messages) or plain text")
+    eval_data: str | None = Input("data", None, "Held-out data of the same form; unset = eval_split of data")
+    add_bos: bool | None = None
+    """Begin every text with the BOS token, from here on (saved with the tokenizer); unset = as the tokenizer does."""
+
+
+def run(settings: SFTStageSettings, context: Context) -> Metrics:
+    policy = load_causal(settings.model, pick_device())
+    if settings.add_bos is not None:
+        set_bos(policy.tokenizer, settings.add_bos)
+    limit = row_limit(policy.context_length, settings.max_length)
+    kinds = ("demonstrations", "texts")
+    _, examples = read_examples(policy.tokenizer, settings.data, kinds, limit, settings.overlong, context)
+    if settings.eval_data:
+        trained = examples
+        _, held_out = read_examples(policy.tokenizer, settings.eval_data, kinds, limit, settings.overlong, context)
+    else:
+        trained, held_out = split_examples(examples, settings.eval_split, context.seed)
+    task = Task(
+        roles=Roles(policy=policy),
+        algorithm=ALGORITHM,
+        examples=trained,
+        held_out=held_out,
+        settings=settings,
+        pad=policy.tokenizer.pad_token_id,
+        folder=context.out,
+        seed=context.seed,
+        progress=context.progress,
+        say=context.say,
+    )
+    figures = train(task)
+    finish(policy, settings, "sft", settings.model, context)
+    return figures
+
+
+STAGE = Stage(kind="sft", summary=ALGORITHM.summary, Settings=SFTStageSettings, run=run)

@@ -1,0 +1,91 @@
+"""What the training stages share: reading examples, saving the model, publishing it."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from assent.config import Settings
+from assent.data.readers import describe, read_comparisons, read_demonstrations, read_judgements, read_texts
+from assent.errors import DataError, ModelError
+from assent.models.causal import CausalModel
+from assent.models.save import save_model
+from assent.models.scalar import RewardModel
+from assent.pipeline.stage import Context
+from assent.training.examples import (
+    Overlong,
+    comparison_examples,
+    demonstration_examples,
+    judgement_examples,
+    text_examples,
+)
+from assent.training.sources import Example
+
+
+class PublishSettings(Settings):
+    """Where the trained model goes besides its folder."""
+
+    push_to_hub: str | None = None
+    """Name of a repository on the hub to upload the model to, such as you/model; needs HF_TOKEN."""
+
+
+_READERS = {
+    "demonstrations": (read_demonstrations, demonstration_examples),
+    "comparisons": (read_comparisons, comparison_examples),
+    "judgements": (read_judgements, judgement_examples),
+    "texts": (read_texts, text_examples),
+}
+_COLUMNS = {
+    "demonstrations": "prompt and completion, or messages",
+    "comparisons": "prompt, chosen and rejected",
+    "judgements": "text and label, or prompt, completion and label",
+    "texts": "text",
+}
+
+
+def read_examples(
+    tokenizer: Any, source: str, kinds: tuple[str, ...], max_length: int, overlong: Overlong, context: Context
+) -> tuple[str, list[Example]]:
+    """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken."""
+    found = describe(source)
+    kind = next((kind for kind in kinds if kind in found), None)
+    if kind is None:
+        wanted = "; or ".join(f"{kind} ({_COLUMNS[kind]})" for kind in kinds)
+        raise DataError(f"expected {wanted}; its columns fit {' or '.join(found) or 'nothing known'}", source)
+    read, encode = _READERS[kind]
+    examples, dropped = encode(tokenizer, read(source), max_length, overlong, source)  # pyright: ignore[reportArgumentType]
+    if dropped:
+        context.say(f"{source}: {dropped} rows over {max_length} tokens left out")
+    return kind, examples
+
+
+def row_limit(context_length: int, wanted: int | None) -> int:
+    """The longest row: what the settings want, within the model's context."""
+    if wanted is not None and wanted > context_length:
+        raise ModelError(f"max_length {wanted} is more than the model's context of {context_length} tokens")
+    return wanted or context_length
+
+
+def finish(model: CausalModel | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
+    """Save the model into the stage's folder, drop its checkpoints, and upload it where that was asked for."""
+    save_model(model, context.out, method=method, base=base, settings=settings.model_dump())
+    shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
+    if settings.push_to_hub:
+        push_to_hub(settings.push_to_hub, context)
+
+
+def push_to_hub(name: str, context: Context) -> None:
+    """Upload the stage's folder as a model repository."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api = HfApi()
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=str(context.out), ignore_patterns=["*.jsonl", "manifest.json"])
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"push_to_hub '{name}': {reason}; check the name, the network and HF_TOKEN (the trained model is kept)"
+        ) from None
+    context.say(f"uploaded to https://huggingface.co/{name}")
