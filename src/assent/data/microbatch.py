@@ -34,7 +34,7 @@ def plan_microbatches(lengths: Sequence[int], groups: Sequence[int] | None, toke
             plan[-1].extend(rows)
         else:
             plan.append(list(rows))
-    return [sorted(rows, key=lambda row: (lengths[row], row)) if groups is None else rows for rows in plan]
+    return plan
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> np.ndarray:
