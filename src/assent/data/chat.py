@@ -125,7 +125,8 @@ def _prompt_ids(tokenizer: Any, prompt: Prompt, add_bos: bool | None) -> list[in
 
 
 def _plain_ids(tokenizer: Any, text: str) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
+    # Not verbose: lengths are checked here, with an error that says more than the tokenizer's warning.
+    return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
 
 def _with_bos(tokenizer: Any, ids: list[int], add: bool) -> list[int]:
