@@ -35,7 +35,7 @@ class ResolvedInput:
 
     key: str
     label: str
-    """``key``, or ``key[1]`` in a list of inputs."""
+    """``key``, or ``key[1]`` in a list of inputs, ``key.name`` in a mapping."""
     source: str
     """As the recipe has it."""
     artifact: str

@@ -120,7 +120,10 @@ def parse_reference(value: str) -> tuple[str, str] | None:
 
 
 def input_items(spec: StageSpec) -> Iterator[tuple[str, str, str, str]]:
-    """Each input given: (setting, label, kind of artifact, value); in a list of inputs the label is ``models[1]``."""
+    """Each input given: (setting, label, kind of artifact, value).
+
+    In a list of inputs the label is ``models[1]``, in a mapping ``models.sft``.
+    """
     for key, artifact in schema.stage_schema(spec.kind, spec.where).inputs.items():
         value = spec.values.get(key)
         if isinstance(value, str):
@@ -128,6 +131,9 @@ def input_items(spec: StageSpec) -> Iterator[tuple[str, str, str, str]]:
         elif isinstance(value, (list, tuple)):
             for index, item in enumerate(value):
                 yield key, f"{key}[{index}]", artifact, str(item)
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                yield key, f"{key}.{name}", artifact, str(item)
 
 
 def _check_references(stages: tuple[StageSpec, ...]) -> None:

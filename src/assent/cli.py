@@ -1,0 +1,344 @@
+"""The command ``assent``: few verbs, each a thin call.
+
+Nothing heavy is imported before a verb needs it: help, ``plan`` and a recipe with a typo answer at once.
+Exit status: 0 done, 1 a fault of ours, 2 the user's mistake, 3 waiting for people, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from assent import __version__
+from assent.errors import AssentError, RecipeError, RunError, nearest
+
+WAITING = 3
+
+
+class Verbs(click.Group):
+    """The static verbs below, and one for each kind of stage that can run alone."""
+
+    sections = (
+        ("The whole loop", ("init", "run", "plan", "status", "report", "lineage")),
+        ("People and models", ("label", "chat")),
+        ("This installation", ("doctor", "schema")),
+    )
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands, *(kind for kind in self.stage_verbs() if kind not in self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.commands:
+            return self.commands[cmd_name]
+        from assent.pipeline.verbs import stage_command
+
+        kind = cmd_name.replace("_", "-")
+        return stage_command(kind, _run_stage) if kind in self.stage_verbs() else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            raise click.UsageError(f"no verb '{args[0]}'{nearest(args[0], self.list_commands(ctx))}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in self.sections:
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
+        with formatter.section("One stage alone"):
+            formatter.write_dl([(kind, summary) for kind, summary in self.stage_verbs().items()])
+
+    @staticmethod
+    def stage_verbs() -> dict[str, str]:
+        from assent.pipeline import schema
+
+        return {kind: stage.summary for kind, stage in schema.stage_schemas().items() if stage.verb}
+
+
+def _normalised(name: str) -> str:
+    return name.replace("_", "-")
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "token_normalize_func": _normalised, "max_content_width": 110}
+
+
+@click.group(cls=Verbs, context_settings=CONTEXT, invoke_without_command=True)
+@click.version_option(__version__, message="assent %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Turn a language model, demonstrations and people's rankings into an aligned model, and show the evidence."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+# --- the whole loop --------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("folder", type=click.Path())
+def init(folder: str) -> None:
+    """Make a new project from the template."""
+    from assent.pipeline.project import init_project
+
+    for path in init_project(folder):
+        click.echo(path)
+    click.echo(f"next: cd {folder}, read README.md, then 'assent run recipe.yaml'")
+
+
+def _recipe_options(function: Any) -> Any:
+    for option in (
+        click.option("--people", is_flag=True, help="Ask people wherever a stage could also simulate them."),
+        click.option("--out", metavar="FOLDER", help="The run's folder; runs/NAME when left out."),
+        click.option("--seed", type=click.IntRange(min=0), help="Seed of every stage that sets none of its own."),
+        click.option(
+            "--set", "overrides", multiple=True, metavar="STAGE.SETTING=VALUE", help="Override the recipe; repeatable."
+        ),
+        click.argument("recipe", type=click.Path()),
+    ):
+        function = option(function)
+    return function
+
+
+def _load(recipe: str, overrides: Sequence[str], seed: int | None, out: str | None, people: bool) -> Any:
+    from assent.pipeline.recipe import load_recipe
+
+    every = [*overrides]
+    every += [f"seed={seed}"] if seed is not None else []
+    every += [f"out={out}"] if out is not None else []
+    return load_recipe(recipe, every, people=people)
+
+
+@cli.command()
+@_recipe_options
+def run(recipe: str, overrides: tuple[str, ...], seed: int | None, out: str | None, people: bool) -> None:
+    """Run a recipe; again = go on where it stopped."""
+    loaded = _load(recipe, overrides, seed, out, people)
+    from assent.pipeline.plan import plan as make_plan
+
+    make_plan(loaded)  # a missing input is told before anything heavy is imported
+    from assent.pipeline.run import run_recipe
+
+    folder = run_recipe(loaded)
+    page = folder / "report.html"
+    click.echo(f"report: {page}" if page.exists() else f"run: {folder}")
+
+
+@cli.command()
+@_recipe_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def plan(
+    recipe: str, overrides: tuple[str, ...], seed: int | None, out: str | None, people: bool, as_json: bool
+) -> None:
+    """Say what a run would do, and why."""
+    from assent.pipeline import plan as planning
+
+    planned = planning.plan(_load(recipe, overrides, seed, out, people))
+    click.echo(_json(planning.as_json(planned)) if as_json else planning.as_text(planned))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(run_folder: str | None, as_json: bool) -> None:
+    """Say how a run stands; the latest under runs/ when none is named."""
+    from assent.pipeline import outcome
+    from assent.pipeline import status as standing
+
+    found = standing.status(run_folder or outcome.latest_run())
+    click.echo(_json(found) if as_json else standing.as_text(found))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print the figures.")
+@click.option("--open", "browse", is_flag=True, help="Open the page in a browser.")
+def report(run_folder: str | None, as_json: bool, browse: bool) -> None:
+    """Print where a run's report is, or its figures."""
+    from assent.pipeline import outcome
+
+    folder = Path(run_folder) if run_folder else outcome.latest_run()
+    wanted = folder / ("report.json" if as_json else "report.html")
+    if not wanted.is_file():
+        raise RunError(f"{wanted}: there is none; a run has a report when its report stage is done")
+    click.echo(wanted.read_text(encoding="utf-8").rstrip() if as_json else str(wanted))
+    if browse:
+        click.launch(str(wanted))
+
+
+@cli.command()
+@click.argument("artifact", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def lineage(artifact: str, as_json: bool) -> None:
+    """Trace a folder or file back to everything that shaped it."""
+    from assent.runs import lineage as tracing
+
+    nodes = tracing.trace(artifact)
+    click.echo(tracing.dumps(nodes) if as_json else tracing.as_text(nodes))
+
+
+# --- people and models -----------------------------------------------------------------------------------------------
+
+
+@cli.group()
+def label() -> None:
+    """Collect rankings from people."""
+
+
+@label.command()
+@click.argument("store")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="0 takes any free one.")
+@click.option("--instructions", type=click.Path(), help="Markdown shown to annotators; built-in rules when left out.")
+@click.option("--title", default="assent", show_default=True, help="Name at the top of the page.")
+def serve(store: str, host: str, port: int, instructions: str | None, title: str) -> None:
+    """Serve the labelling app over a store: a SQLite file or postgresql:// address."""
+    text = None if instructions is None else _text(instructions)
+    import_module("assent.web.serve").serve(
+        store,
+        host=host,
+        port=port,
+        instructions=text,
+        title=title,
+        ready=lambda address: click.echo(f"rank at {address} (Ctrl-C stops; answers are kept)"),
+    )
+
+
+@label.command("status")
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def label_status(store: str, as_json: bool) -> None:
+    """Count questions and answers in a store."""
+    with _open_store(store) as opened:
+        rankings = opened.rankings()
+        people = sorted({ranking.annotator for ranking in rankings})
+        counts = {name: sum(ranking.annotator == name for ranking in rankings) for name in people}
+        found = {"questions": len(opened.questions()), "rankings": len(rankings), "annotators": counts}
+    lines = [f"{found['questions']} questions, {found['rankings']} rankings"]
+    lines += [f"  {name}: {count}" for name, count in counts.items()]
+    click.echo(_json(found) if as_json else "\n".join(lines))
+
+
+@label.command()
+@click.argument("store")
+@click.option("--out", required=True, metavar="FILE", help="JSON Lines, one ranking a line.")
+def export(store: str, out: str) -> None:
+    """Write the rankings of a store to a file."""
+    from assent.runs.folder import atomic_write_text
+    from assent.types import to_json
+
+    if Path(out).exists():
+        raise RunError(f"{out}: exists; choose another --out")
+    with _open_store(store) as opened:
+        rows = [json.dumps(to_json(ranking), ensure_ascii=False) for ranking in opened.rankings()]
+    atomic_write_text(out, "".join(row + "\n" for row in rows))
+    click.echo(f"{len(rows)} rankings in {out}")
+
+
+def _open_store(store: str) -> Any:
+    if "://" not in store and not Path(store).is_file():
+        raise RunError(f"{store}: there is no such feedback store")
+    return import_module("assent.feedback.store").FeedbackStore.open(store)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--against", metavar="MODEL", help="A second model that answers the same.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Length of answers.")
+@click.option("--temperature", type=click.FloatRange(min=0.0), default=0.7, show_default=True, help="0 is greedy.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sampling.")
+def chat(model: str, against: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
+    """Talk to a model, or to two side by side."""
+    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    import_module("assent.pipeline.chat").chat(model, against, **options)
+
+
+# --- this installation -----------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine has, and what would be used."""
+    from assent.pipeline import doctor as examining
+
+    found = examining.examine()
+    click.echo(_json(found) if as_json else examining.as_text(found))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from assent.pipeline.schema import recipe_schema
+
+    click.echo(_json(recipe_schema()))
+
+
+# --- running and failing ---------------------------------------------------------------------------------------------
+
+
+def _run_stage(kind: str, settings: dict[str, Any], out: str, seed: int, overwrite: bool) -> None:
+    from assent.pipeline.run import run_stage
+
+    run_stage(kind, settings, out, seed=seed, overwrite=overwrite)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as text: {error}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        return int(cli.main(arguments, prog_name="assent", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        verb = error.ctx.command_path if error.ctx else "assent"
+        return _say(f"{error.format_message().rstrip('.')} (see '{verb} --help')", 2)
+    except click.ClickException as error:
+        return _say(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("stopped; what was finished or saved is kept, and the same command goes on from there", 130)
+    except BrokenPipeError:  # 'assent plan | head': the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AssentError as error:
+        if os.environ.get("ASSENT_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        return _say(str(error), getattr(error, "exit_status", 1))
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    waiting = sys.modules.get("assent.pipeline.stage")  # without it nothing can have been waited for
+    if waiting is not None and isinstance(error, waiting.Waiting):
+        return _say(str(error), WAITING)
+    import traceback
+
+    traceback.print_exception(error)
+    return _say("this is a fault of assent, not yours; please report it with the lines above", 1)
+
+
+def _say(message: str, exit_status: int) -> int:
+    print(f"assent: {message}" if exit_status in (1, 2) else message, file=sys.stderr)
+    return exit_status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

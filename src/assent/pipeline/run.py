@@ -1,0 +1,348 @@
+"""Runs a recipe, or one stage alone: what is done stays done, what was interrupted goes on, the manifest comes last."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assent.config import make_settings
+from assent.errors import RecipeError, RunError, UserError
+from assent.pipeline import outcome, schema
+from assent.pipeline.graph import Node, build_node
+from assent.pipeline.inputs import input_records, input_values
+from assent.pipeline.plan import PlannedStage, is_done, plan
+from assent.pipeline.recipe import Recipe, StageSpec, check_values, load_recipe, recipe_from
+from assent.pipeline.stage import Context, Metrics, Progress, Waiting
+from assent.runs.digest import SHORT
+from assent.runs.events import EventLog
+from assent.runs.folder import RunFolder, atomic_write_text, is_blank, partial_of, sync_folder, sync_tree
+from assent.runs.lock import lock
+from assent.runs.manifest import (
+    Manifest,
+    code_version,
+    hardware,
+    has_manifest,
+    package_versions,
+    read_manifest,
+    write_manifest,
+)
+
+Say = Callable[[str], None]
+
+
+def run(
+    recipe: str | Path | Recipe | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    people: bool = False,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run a recipe from its file, its values, or as loaded; returns the run's folder.  See :func:`run_recipe`."""
+    if isinstance(recipe, Recipe):
+        return run_recipe(recipe, say=say, progress=progress)
+    if isinstance(recipe, Mapping):
+        return run_recipe(recipe_from(recipe, overrides, people=people), say=say, progress=progress)
+    return run_recipe(load_recipe(recipe, overrides, people=people), say=say, progress=progress)
+
+
+def run_recipe(recipe: Recipe, *, say: Say | None = None, progress: Progress | None = None) -> Path:
+    """Run what must run, in the recipe's order, into ``recipe.out``; returns that folder.
+
+    Raises :class:`UserError` for the user's mistakes, :class:`Waiting` when people must answer first, and
+    ``KeyboardInterrupt`` on Ctrl-C or SIGTERM, after the stage has had its chance to save.  In each case running again
+    goes on from there.
+    """
+    say, progress = _display(say, progress)
+    run_folder = RunFolder(recipe.out)
+    planned = plan(recipe)  # its mistakes are told before anything is written
+    _refuse_foreign_run(run_folder)
+    with _disk_full_told(run_folder.path), _terminable(), contextlib.ExitStack() as stack:
+        run_folder.create()
+        stack.enter_context(lock(run_folder.lock_file))
+        events = EventLog(run_folder.events)
+        planned = plan(recipe)  # again: another process may have finished stages while this one looked
+        atomic_write_text(run_folder.recipe, recipe.text)
+        names = [item.name for item in planned]
+        events.append("run_started", recipe=str(recipe.path or ""), stages=names, code=code_version())
+        started, state = time.monotonic(), "failed"
+        try:
+            _run_all(planned, run_folder, events, say, progress)
+            state = "finished"
+        except Waiting:
+            state = "waiting"
+            raise
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a full disk must not hide what filled it
+                seconds = time.monotonic() - started
+                events.append(f"run_{state}", seconds=round(seconds, 3))
+                outcome.write_summary(run_folder, recipe, planned, state, seconds)
+        outcome.publish_report(run_folder, planned)
+        for line in outcome.table(planned):
+            say(line)
+    return run_folder.path
+
+
+def run_stage(
+    kind: str,
+    settings: Mapping[str, Any],
+    out: str | Path,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Run one stage alone into the folder ``out``; returns it.
+
+    Inputs are paths or hub names.  A finished ``out`` of the same identity is left as it is.  Raises :class:`RunError`
+    when something else is there, unless ``overwrite``.
+    """
+    say, progress = _display(say, progress)
+    folder = Path(os.path.abspath(out)) if Path(out).name in ("", "..") else Path(out)
+    spec = stage_spec(kind, settings, seed)
+    node = build_node(spec, {}, None)
+    _refuse_foreign(folder, node, overwrite)
+    if folder.exists() and has_manifest(folder) and read_manifest(folder).identity == node.identity:
+        say(f"{folder}: already done")
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder.parent}: cannot be made: {error.strerror}; choose another --out") from None
+    lock_file = folder.with_name(f".{folder.name}.lock")
+    with _disk_full_told(folder), _terminable(), lock(lock_file):
+        marker = folder.with_name(f".{folder.name}.identity")
+        _claim_partial(partial_of(folder), marker, node, overwrite)
+        attempt = _Attempt(node, partial_of(folder), {}, partial_of(folder), say, progress)
+        try:
+            metrics, seconds = attempt.run()
+            if folder.exists():
+                shutil.rmtree(folder)  # empty, or the user said --overwrite
+            _finish(attempt, folder, metrics, seconds)
+        finally:
+            if not partial_of(folder).exists():
+                marker.unlink(missing_ok=True)
+    say(f"{folder}: done in {seconds:.1f} s{outcome.figures(metrics)}")
+    return folder
+
+
+def stage_spec(kind: str, settings: Mapping[str, Any], seed: int) -> StageSpec:
+    """The settings of a stage that is run alone, checked.  Raises :class:`RecipeError` naming the option."""
+    stage = schema.stage_schema(kind, "assent")
+    values = {key: value for key, value in settings.items() if value is not None or key not in stage.inputs}
+    if "seed" in stage.properties:
+        values["seed"] = seed
+    places = {key: f"--{key.replace('_', '-')}" for key in values}
+    spec = StageSpec(kind, kind, values, seed, f"assent {kind}", places)
+    for key, value in values.items():
+        if key in stage.inputs and isinstance(value, str) and value.startswith("$"):
+            raise RecipeError(f"{places[key]}: '{value}' names a stage; outside a recipe give a path or a hub name")
+    return StageSpec(kind, kind, check_values(spec, {}), seed, spec.where, places)
+
+
+# --- one stage -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at one stage, in its unfinished folder."""
+
+    node: Node
+    partial: Path
+    parents: Mapping[str, Path]
+    """Finished folders of the stages that it reads."""
+    run_dir: Path
+    say: Say
+    progress: Progress
+
+    def run(self) -> tuple[Metrics, float]:
+        """The stage's metrics and the attempt's seconds; after a failure nothing useless is left on the disk."""
+        spec = self.node.spec
+        values = input_values(self.node, self.parents)
+        started = time.monotonic()
+        try:
+            self.partial.mkdir(parents=True, exist_ok=True)
+            stage = schema.load_stage(spec.kind)
+            settings = make_settings(stage.Settings, values, f"{spec.where}, {spec.title}")
+            context = Context(self.partial, spec.seed, self.progress, self.say, self.run_dir)
+            metrics = stage.run(settings, context)
+            return metrics, time.monotonic() - started
+        finally:
+            self.progress.stop()
+            if self.partial.is_dir() and is_blank(self.partial):
+                shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _finish(attempt: _Attempt, folder: Path, metrics: Metrics, seconds: float) -> None:
+    """Write the manifest into the unfinished folder, then rename it: now it is whole."""
+    node, spec = attempt.node, attempt.node.spec
+    attempt.partial.mkdir(parents=True, exist_ok=True)  # a stage may have nothing to write but its metrics
+    sync_tree(attempt.partial)
+    manifest = Manifest(
+        stage=spec.name,
+        kind=spec.kind,
+        version=node.version,
+        identity=node.identity,
+        settings=node.settings,
+        inputs=input_records(node, attempt.parents, folder),
+        metrics=metrics,
+        seed=spec.seed,
+        code=code_version(),
+        packages=package_versions(),
+        hardware=hardware(),
+        wall_seconds=round(seconds, 3),
+        created=time.time(),
+    )
+    write_manifest(attempt.partial, manifest)
+    attempt.partial.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _run_all(
+    planned: list[PlannedStage], run_folder: RunFolder, events: EventLog, say: Say, progress: Progress
+) -> None:
+    folders = {item.name: item.folder for item in planned}
+    _check_settings(item for item in planned if item.action != "done")
+    for number, item in enumerate(planned, 1):
+        head = f"[{number}/{len(planned)}] {item.name}"
+        if is_done(item.folder, item.digest):
+            say(f"{head}: done before, {item.folder}")
+        else:
+            verb = {"run": "running", "resume": "going on", "done": "running"}[item.action]
+            say(f"{head}: {verb} ({item.reason})")
+            parents = {name: folders[name] for name in item.node.parents}
+            partial = run_folder.partial(item.name, item.digest)
+            attempt = _Attempt(item.node, partial, parents, run_folder.path, say, progress)
+            metrics, seconds = _attempt_logged(attempt, item, events)
+            say(f"{head}: {seconds:.1f} s{outcome.figures(metrics)}")
+        run_folder.link(item.name, item.folder)
+
+
+def _check_settings(planned: Iterable[PlannedStage]) -> None:
+    """Let every stage's own settings check the values now, not when its turn comes in an hour."""
+    for item in planned:
+        spec = item.node.spec
+        make_settings(schema.load_stage(spec.kind).Settings, dict(spec.values), f"{spec.where}, {spec.title}")
+
+
+def _attempt_logged(attempt: _Attempt, item: PlannedStage, events: EventLog) -> tuple[Metrics, float]:
+    """Run a stage of a recipe and log how it ended; the seconds include those of attempts that were interrupted."""
+    identity = item.digest
+    earlier = events.seconds_spent(identity)
+    events.append("stage_started", stage=item.name, kind=item.kind, identity=identity, reason=item.reason)
+    started, state, message = time.monotonic(), "failed", ""
+    try:
+        metrics, seconds = attempt.run()
+        _finish(attempt, item.folder, metrics, earlier + seconds)
+        state = "finished"
+        return metrics, earlier + seconds
+    except Waiting as waiting:
+        state, message = "waiting", str(waiting)
+        raise
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except Exception as error:
+        message = str(error)
+        raise
+    finally:
+        gc.collect()  # the models of one stage are gone before the next loads its own
+        with contextlib.suppress(OSError):
+            spent = round(time.monotonic() - started, 3)
+            note = {"message": message} if message else {}
+            events.append(f"stage_{state}", stage=item.name, identity=identity, seconds=spent, **note)
+
+
+def _refuse_foreign_run(run_folder: RunFolder) -> None:
+    path = run_folder.path
+    if path.is_dir() and any(path.iterdir()) and not (run_folder.stages.is_dir() or run_folder.events.exists()):
+        raise RunError(f"{path}: is not empty and not the folder of a run; choose another --out")
+
+
+# --- a stage alone ---------------------------------------------------------------------------------------------------
+
+
+def _refuse_foreign(folder: Path, node: Node, overwrite: bool) -> None:
+    remedy = "choose another --out, or pass --overwrite"
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file, expected a folder; choose another --out")
+    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        return
+    if not has_manifest(folder):
+        raise RunError(f"{folder}: exists and is not empty; {remedy}")
+    identity = read_manifest(folder).identity
+    if identity != node.identity:
+        raise RunError(f"{folder}: holds the result of other settings or inputs ({identity[:SHORT]}); {remedy}")
+
+
+def _claim_partial(partial: Path, marker: Path, node: Node, overwrite: bool) -> None:
+    """Take over unfinished work of the same identity; that of another one must not be gone on from."""
+    if partial.exists():
+        known = marker.read_text(encoding="utf-8").strip() if marker.exists() else ""
+        if known != node.identity:
+            if not overwrite and not is_blank(partial):
+                raise RunError(
+                    f"{partial}: holds unfinished work of other settings; choose another --out, or pass --overwrite"
+                )
+            shutil.rmtree(partial)
+    atomic_write_text(marker, node.identity + "\n")
+
+
+# --- signals, disk and display ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _terminable() -> Generator[None]:
+    """Let SIGTERM and a closed terminal end the run as Ctrl-C does, so that the stage saves."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _disk_full_told(folder: Path) -> Generator[None]:
+    """A full disk is the user's to put right.  Libraries that write from other languages raise their own exceptions."""
+    try:
+        yield
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, UserError) or not (full or "No space left on device" in str(error)):
+            raise
+        raise RunError(f"{folder}: no space left on the disk; free some and run the same again to go on") from error
+
+
+def _display(say: Say | None, progress: Progress | None) -> tuple[Say, Progress]:
+    if say is not None and progress is not None:
+        return say, progress
+    from assent.pipeline.display import make_display
+
+    display = make_display()
+    return say or display.say, progress or display
