@@ -85,10 +85,10 @@ PANELS = (
     Panel("KL from the reference, nats", ("kl",)),
     Panel("KL coefficient", ("kl_coefficient",)),
     Panel("Completion length, tokens", ("completion_tokens",)),
-)  # fmt: skip
-MORE_PANELS = (
     Panel("Share that ended by itself", ("ended_share",), percent=True),
     Panel("Entropy, nats per token", ("entropy",)),
+)  # fmt: skip
+MORE_PANELS = (
     Panel("Value loss", ("value_loss",)),
     Panel("Policy loss", ("policy_loss",)),
     Panel("Share of clipped ratios", ("ratio_clipped",), percent=True),
@@ -128,8 +128,9 @@ def frontier_pictures(report: Report) -> list[Picture]:
     names = [policy.name for policy in report.policies]
     paths = {t.stage: t.series for t in report.trainings if {"kl", "reward_mean"} <= set(t.series)}
     out = []
+    by_judge = "utility" if any("utility" in policy.figures for policy in report.policies) else "positive_rate"
     for key, title in (
-        ("utility", f"By the judge: {report.judge}"),
+        (by_judge, f"By the judge: {report.judge}"),
         ("reward", "By the reward model it was trained on"),
     ):
         shown = [p for p in report.policies if key in p.figures and "kl" in p.figures]
@@ -139,7 +140,7 @@ def frontier_pictures(report: Report) -> list[Picture]:
         svg = _draw(
             lambda axes, s=shown, k=key, t=trail: _scatter(axes, s, k, names, t),
             f"Score against KL. {title}",
-            (4.6, 2.9),
+            (4.1, 2.7),
         )
         out.append(Picture(title, svg))
     return out
@@ -159,7 +160,7 @@ def _curves(axes: Axes, panel: Panel, found: Mapping[str, Series], ceiling: floa
         x, y = np.asarray(series.steps), scale * np.asarray(series.values)
         first = name == panel.names[0] and len(found) > 1
         colour = _VARIABLES["muted" if first else "accent"]
-        if len(x) > 40:
+        if len(x) > 40 and _rough(y):
             axes.plot(*_thinned(x, y), color=colour, linewidth=0.7, alpha=0.35)
             y = _smoothed(y)
         axes.plot(*_thinned(x, y), color=colour, linewidth=1.7, solid_capstyle="round")
@@ -199,7 +200,7 @@ def _scatter(
             label(policy.name), (x, y), (0, 9), textcoords="offset points", ha="center", color=colour, fontweight="bold"
         )
     axes.set_xlabel("KL from the reference, nats")
-    axes.set_ylabel("score")
+    axes.set_ylabel("share positive" if key == "positive_rate" else "score")
     axes.margins(0.14, 0.2)
 
 
@@ -247,12 +248,17 @@ def _for_page(svg: str, text: str) -> str:
 
 
 def _smoothed(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Centred mean over a fifteenth of the run; shorter windows at the ends, so that no point is invented."""
+    """Mean over the fifteenth of the run around each point; at the ends over the half of it that is there."""
     half = max(1, len(y) // 30)
     total = np.concatenate([[0.0], np.cumsum(y)])
     at = np.arange(len(y))
-    reach = np.minimum(half, np.minimum(at, len(y) - 1 - at))
-    return (total[at + reach + 1] - total[at - reach]) / (2 * reach + 1)
+    first, last = np.maximum(at - half, 0), np.minimum(at + half, len(y) - 1) + 1
+    return (total[last] - total[first]) / (last - first)
+
+
+def _rough(y: NDArray[np.float64]) -> bool:
+    """Whether a curve jitters: a schedule or a controller does not, and a running mean would bend its ends."""
+    return bool(np.abs(np.diff(y, 2)).mean() > 0.01 * np.ptp(y))
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,8 +51,8 @@ def lay_out(upstream: Mapping[str, Sequence[str]], across: bool = True) -> Layou
         depth[name] = max((depth[source] + 1 for source in upstream[name] if source in depth), default=0)
     chains = {(a, b): [a, *(f"{a}\0{b}\0{d}" for d in range(depth[a] + 1, depth[b])), b] for a, b in edges}
     layers = _sorted_layers(_layers(depth, chains), chains)
-    box = (104.0, 34.0) if across else (112.0, 34.0)
-    along, aside = (134.0, 50.0) if across else (66.0, 116.0)
+    box = (110.0, 36.0)
+    along, aside = (138.0, 50.0) if across else (66.0, 118.0)
     rows = max((_extent(layer) for layer in layers), default=1.0)
     place: dict[str, Point] = {}
     for d, layer in enumerate(layers):

@@ -17,7 +17,7 @@ from assent.reports import wording
 from assent.reports.extract import extract
 from assent.reports.lineage import lay_out
 from assent.reports.records import Report, Sample, SampleText
-from assent.reports.summary import figures, reference_match, verdict
+from assent.reports.summary import figures, judge_phrase, reference_match, verdict
 
 if TYPE_CHECKING:
     from assent.reports.draw import Picture
@@ -106,6 +106,7 @@ def render(report: Report) -> str:
         colour={name: policy_variable(names, name) for name in names},
         samples=[(sample, spans(sample, scale)) for sample in shown],
         scale=scale,
+        judge=judge_phrase(report),
         sampled_kl=any(any(text.token_kl) for sample in shown for text in sample.completions.values()),
         layouts={"across": lay_out(upstream), "down": lay_out(upstream, across=False)},
         slowest=max((stage.seconds or 0 for stage in report.stages), default=0) or 1,
@@ -148,6 +149,7 @@ def _pieces(each: SampleText, scale: float) -> list[tuple[str, str, str, str]]:
     tokens = [wording.token_text(token) for token in each.tokens]
     if " " in each.text.strip() and not any(" " in token for token in tokens):
         tokens = [f" {token}" for token in tokens]  # a tokenizer of whole words keeps no spaces
+    tokens[0] = tokens[0].lstrip()
     out = []
     for text, kl in zip(tokens, each.token_kl, strict=True):
         strength = min(1.0, abs(kl) / scale)

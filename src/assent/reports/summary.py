@@ -39,7 +39,7 @@ def verdict(report: Report) -> Verdict:
     match = reference_match(report, main)
     kl = main.figures.get("kl")
     at_kl = [(" at ", False), (f"KL {number(kl)} nats", True)] if kl is not None else []
-    judged = [(f", judged by {_judge(report)}", False)] if report.judge else []
+    judged = [(f", judged by {judge_phrase(report)}", False)] if report.judge else []
     if match is not None:
         parts = _won(match)
     elif "positive_rate" in main.figures:
@@ -96,7 +96,7 @@ def _match_row(match: Match) -> dict[str, Any]:
 
 def _won(match: Match) -> list[tuple[str, bool]]:
     mine, theirs, r = label(match.policy), label(match.against), match.result
-    between = (f" (95 % interval {interval(r.low, r.high)})", False)
+    between = _between(r.low, r.high)
     if r.low > 0.5:
         return [(f"{mine} beats {theirs} on ", False), (share(r.rate), True), (" of held-out prompts", False), between]
     if r.high < 0.5:
@@ -109,19 +109,29 @@ def _won(match: Match) -> list[tuple[str, bool]]:
     ]
 
 
+def _between(low: float, high: float) -> tuple[str, bool]:
+    return (f" ({share(0.95, 0)} interval {interval(low, high)})", False)
+
+
 def _positive(main: Policy, base: Policy | None) -> list[tuple[str, bool]]:
     before = base.figures.get("positive_rate") if base else None
     parts = [
-        (f"{label(main.name)} writes ", False),
+        (f"{label(main.name)} continues ", False),
         (share(main.figures["positive_rate"]), True),
-        (" positive text", False),
+        (" of held-out prompts positively", False),
     ]
+    low, high = main.figures.get("positive_rate_low"), main.figures.get("positive_rate_high")
+    if low is not None and high is not None:
+        parts.append(_between(low, high))
     if base is not None and before is not None:
         parts.append((f", against {share(before)} for {label(base.name)},", False))
     return parts
 
 
-def _judge(report: Report) -> str:
+def judge_phrase(report: Report) -> str:
+    """The judge with its article; empty when nobody judged."""
+    if not report.judge:
+        return ""
     return report.judge if report.judge.lower().startswith(("the ", "a ", "an ", "people")) else f"the {report.judge}"
 
 

@@ -1,0 +1,141 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fixture
+import pytest
+
+from assent.errors import RunError
+from assent.reports.extract import extract, read_throughput, read_training
+from assent.reports.records import StageRun
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_whole_run(tmp_path: Path, linked: bool) -> None:
+    report = extract(fixture.write_run(tmp_path, linked=linked), "A title", extra_seconds=2.0)
+    assert report.title == "A title"
+    assert [stage.name for stage in report.stages] == [name for name, *_ in fixture.STAGES]
+    upstream = {stage.name: set(stage.upstream) for stage in report.stages}
+    assert upstream == {name: set(inputs) for name, _, _, inputs in fixture.STAGES}
+    assert report.wall_seconds == pytest.approx(fixture.SECONDS + 2.0)
+    assert [t.stage for t in report.trainings] == ["pretrain", "sft", "reward", "ppo", "dpo"]
+    assert report.main is not None
+    assert report.main.name == "ppo"
+    assert report.main.figures["kl"] == 8.41
+    assert report.base is not None
+    assert report.base.name == "sft"
+    assert [(m.policy, m.against, m.result.wins) for m in report.matches][1] == ("dpo", "sft", 301)
+    assert report.feedback is not None
+    assert [a.agreement for a in report.feedback.annotators] == [0.93, 0.86, 0.81, 0.64]
+    assert report.reward_model is not None
+    assert sum(row.n for row in report.reward_model.calibration) == 1212
+
+
+def test_gain_is_the_judges_score_or_else_the_reward(tmp_path: Path) -> None:
+    run = fixture.write_run(tmp_path, linked=False)
+    rows = [
+        {
+            "prompt": "p",
+            "completions": {"sft": {"text": "a", "utility": 1, "reward": 9}, "ppo": {"text": "b", "utility": 3}},
+        },
+        {
+            "prompt": "p",
+            "completions": {"sft": {"text": "a", "reward": 2}, "ppo": {"text": "b", "utility": 3, "reward": 1}},
+        },
+        {"prompt": "p", "completions": {"sft": {"text": "a", "utility": 1}}},
+    ]
+    (run / "evaluate" / "samples.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert [sample.gain for sample in extract(run).samples] == [2, -1, None]
+
+
+def test_lineage_from_identities_names_and_paths(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    manifests = {
+        "a": {"identity": "abc123", "created": 3},
+        "b": {"inputs": {"model": "abc123"}, "created": 1},
+        "c": {"inputs": {"data": {"path": "b/data.jsonl"}}, "created": 0},
+        "d": {"settings": {"model": "$c/model", "loss": "a", "other": "$nobody"}, "created": 2},
+        "e": {"inputs": {"model": ["gpt2", "../elsewhere/x"]}, "created": 9},
+    }
+    for name, manifest in manifests.items():
+        (run / name).mkdir(parents=True)
+        (run / name / "manifest.json").write_text(json.dumps(manifest))
+    stages = extract(run).stages
+    assert {stage.name: stage.upstream for stage in stages} == {
+        "a": (), "b": ("a",), "c": ("b",), "d": ("c",), "e": (),
+    }  # fmt: skip
+    assert [stage.name for stage in stages] == ["a", "b", "c", "d", "e"]
+
+
+def test_a_cycle_in_damaged_manifests_ends(tmp_path: Path) -> None:
+    for name, source in (("a", "b"), ("b", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"inputs": [f"${source}/x"]}))
+    assert len(extract(tmp_path).stages) == 2
+
+
+def test_a_run_that_was_killed(tmp_path: Path) -> None:
+    run = fixture.write_run(tmp_path, linked=False)
+    for path in (
+        run / "ppo" / "manifest.json",
+        run / "evaluate" / "manifest.json",
+        run / "evaluate" / "evaluation.json",
+    ):
+        path.unlink()
+    with (run / "ppo" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 121, "rewa')
+    report = extract(run)
+    assert {stage.name: stage.finished for stage in report.stages}["ppo"] is False
+    assert report.main is None
+    assert max(next(t for t in report.trainings if t.stage == "ppo").series["kl"].steps) == 120
+
+
+def test_metrics_keep_the_last_value_of_a_step_and_no_nan(tmp_path: Path) -> None:
+    rows = ['{"step": 1, "loss": 3.0}', '{"step": 2, "loss": NaN, "lr": 1}', '{"step": 1, "loss": 2.5}', '{"loss": 9}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows))
+    series = read_training(StageRun("sft", "sft"), tmp_path).series
+    assert (series["loss"].steps, series["loss"].values) == ((1.0,), (2.5,))
+    assert series["lr"].values == (1.0,)
+
+
+def test_throughput_is_tokens_over_seconds(tmp_path: Path) -> None:
+    path = tmp_path / "timing.jsonl"
+    path.write_text('{"step": 1, "seconds": 1.0, "tokens": 100}\n{"step": 2, "seconds": 3.0, "tokens": 100}\n')
+    assert read_throughput(path) == 50
+    assert read_throughput(tmp_path / "none.jsonl") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("manifest.json", "{", "manifest.json"),
+        ("evaluation.json", "[]", "evaluation.json"),
+        ("evaluation.json", '{"win_rates": [{"policy": "ppo"}]}', "evaluate again"),
+        ("samples.jsonl", '{"prompt": \n{"prompt": "x"}\n', "line 1"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    run = fixture.write_run(tmp_path, linked=False)
+    (run / "evaluate" / name).write_text(text)
+    with pytest.raises(RunError, match=said):
+        extract(run)
+
+
+def test_no_run_and_an_empty_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such run folder"):
+        extract(tmp_path / "nothing")
+    with pytest.raises(RunError, match="no stage"):
+        extract(tmp_path)
+
+
+def test_reports_load_without_torch_and_matplotlib() -> None:
+    code = (
+        "import sys, assent.reports.page, assent.reports.extract, assent.evaluation.accuracy, assent.evaluation.kl\n"
+        "print([m for m in ('torch', 'transformers', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "[]"
