@@ -10,19 +10,21 @@ from scipy.special import ndtri, stdtrit
 
 
 def wilson_interval(
-    rate: float, n: float, confidence: float = 0.95, quantile: float | None = None
+    count: float, n: float, confidence: float = 0.95, quantile: float | None = None
 ) -> tuple[float, float]:
-    """Wilson's score interval for a share ``rate`` in [0, 1] of ``n`` independent observations.
+    """Wilson's score interval for the share ``count / n`` of ``n`` independent observations: ``(low, high)``.
 
-    ``n`` may be fractional (an effective sample size).  ``quantile`` replaces the normal quantile of ``confidence``.
-    Never of zero width, also at rates 0 and 1.  Raises ``ValueError`` for a rate outside [0, 1] or ``n <= 0``.
+    Both may be fractional (ties that count half, an effective sample size).  ``quantile`` replaces the normal quantile
+    of ``confidence``.  Never of zero width, also at shares 0 and 1.  Raises ``ValueError`` when ``n`` is not positive
+    or ``count`` not in [0, n].
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"a rate lies in [0, 1], got {rate}")
     if not n > 0:
         raise ValueError(f"an interval needs at least one observation, got n = {n}")
+    if not 0 <= count <= n:
+        raise ValueError(f"count must lie in [0, n] = [0, {n}], got {count}")
+    rate = count / n
     z = float(ndtri(0.5 + confidence / 2)) if quantile is None else quantile
     shrink = 1 + z * z / n
     centre = (rate + z * z / (2 * n)) / shrink
@@ -82,7 +84,7 @@ def clustered_interval(
     spread = mean * (1 - mean)
     # Relative threshold: sums of deviations that cancel leave rounding of the order of 1e-32.
     effective = spread / variance if variance > 1e-12 * spread and spread > 0 else float(count)
-    return mean, *wilson_interval(mean, effective, confidence, quantile)
+    return mean, *wilson_interval(mean * effective, effective, confidence, quantile)
 
 
 def _grouped(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[NDArray[np.float64], NDArray[np.intp], int]:

@@ -16,13 +16,13 @@ from assent.evaluation.intervals import (
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
 def test_wilson_equals_scipy(wins: int, n: int, confidence: float) -> None:
     expected = binomtest(wins, n).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(wins / n, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert wilson_interval(wins, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-@pytest.mark.parametrize(("rate", "n"), [(1.1, 5), (-0.1, 5), (math.nan, 5), (0.5, 0), (0.5, math.nan)])
-def test_wilson_refuses_nonsense(rate: float, n: float) -> None:
+@pytest.mark.parametrize(("count", "n"), [(6, 5), (-0.1, 5), (math.nan, 5), (0.5, 0), (0.5, math.nan)])
+def test_wilson_refuses_nonsense(count: float, n: float) -> None:
     with pytest.raises(ValueError):
-        wilson_interval(rate, n)
+        wilson_interval(count, n)
 
 
 def test_one_value_a_cluster_is_the_plain_standard_error() -> None:
@@ -97,6 +97,6 @@ def test_ignoring_clusters_would_not_cover() -> None:
     for _ in range(500):
         of_prompt = rng.beta(0.8, 0.2, 100)
         outcome = rng.random((100, 8)) < of_prompt[:, None]
-        low, high = wilson_interval(outcome.mean(), outcome.size)
+        low, high = wilson_interval(outcome.sum(), outcome.size)
         covered += low <= 0.8 <= high
     assert covered / 500 < 0.8
