@@ -89,9 +89,16 @@ PANELS = (
     Panel("Entropy, nats per token", ("entropy",)),
 )  # fmt: skip
 MORE_PANELS = (
+    Panel(
+        "Score margin, chosen over rejected",
+        ("margin", "eval_margin"),
+        {"margin": "training", "eval_margin": "held out"},
+    ),
     Panel("Value loss", ("value_loss",)),
+    Panel("Variance that the values explain", ("value_explained",), percent=True),
     Panel("Policy loss", ("policy_loss",)),
     Panel("Share of clipped ratios", ("ratio_clipped",), percent=True),
+    Panel("Gradient norm", ("grad_norm",)),
     Panel("Learning rate", ("lr", "learning_rate")),
 )
 

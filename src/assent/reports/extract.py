@@ -41,7 +41,7 @@ def extract(run_dir: Path, title: str = "", extra_seconds: float = 0.0) -> Repor
     """
     if not run_dir.is_dir():
         raise RunError(f"{run_dir}: no such run folder; run a recipe first, or give the folder of one")
-    folders = {path.name: path for path in sorted(run_dir.iterdir()) if _is_stage(path)}
+    folders = find_stages(run_dir)
     if not folders:
         raise RunError(f"{run_dir}: no stage has written anything here yet; run the recipe first")
     stages = read_stages(run_dir, folders)
@@ -54,6 +54,15 @@ def extract(run_dir: Path, title: str = "", extra_seconds: float = 0.0) -> Repor
     )
     evaluated = [stage.name for stage in stages if (folders[stage.name] / "evaluation.json").is_file()]
     return read_evaluation(report, folders[evaluated[-1]]) if evaluated else report
+
+
+def find_stages(run_dir: Path) -> dict[str, Path]:
+    """Name -> folder of each stage of a run; one that is still being made is found under its unfinished folder."""
+    folders = {path.name: path for path in sorted(run_dir.iterdir()) if _is_stage(path)}
+    for path in sorted(run_dir.glob("stages/*.partial")):
+        if _is_stage(path):
+            folders.setdefault(path.name.rpartition("-")[0], path)
+    return folders
 
 
 def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, ...]:
@@ -78,7 +87,8 @@ def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, .
             created=manifest.get("created"),
             settings=_mapping(manifest.get("settings")),
             metrics=_mapping(manifest.get("metrics")),
-            versions=_mapping(manifest.get("versions")),
+            inputs=_inputs(manifest.get("inputs")),
+            versions=_versions(manifest),
             seed=manifest.get("seed"),
             upstream=tuple(sorted(upstream)),
             finished=bool(manifest),
@@ -175,6 +185,7 @@ def _feedback(row: Mapping[str, Any]) -> Feedback:
         ties_share=_number(row.get("ties_share")),
         failed_share=_number(row.get("failed_share")),
         alpha=_number(row.get("alpha")),
+        simulated=_optional(row.get("simulated"), bool),
     )
 
 
@@ -200,6 +211,20 @@ def _gain(mine: SampleText | None, theirs: SampleText | None) -> float | None:
         if a is not None and b is not None:
             return a - b
     return None
+
+
+def _inputs(found: Any) -> dict[str, str]:
+    """The inputs of a manifest: a list of records with ``name`` and ``source``, or a mapping of names to anything."""
+    if isinstance(found, Mapping):
+        return {str(name): next(_strings(value), "") for name, value in found.items()}
+    rows = [row for row in found or () if isinstance(row, Mapping) and "name" in row]
+    return {str(row["name"]): str(row.get("source") or row.get("path") or "") for row in rows}
+
+
+def _versions(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    code = {"assent": manifest["code"]} if manifest.get("code") else {}
+    named = {name: manifest[name] for name in ("hardware",) if manifest.get(name)}
+    return {**code, **_mapping(manifest.get("packages")), **_mapping(manifest.get("versions")), **named}
 
 
 def _is_stage(path: Path) -> bool:

@@ -146,15 +146,37 @@ def spans(sample: Sample, scale: float) -> dict[str, list[tuple[str, str, str, s
 def _pieces(each: SampleText, scale: float) -> list[tuple[str, str, str, str]]:
     if not any(each.token_kl):
         return [(each.text.strip(), "", "", "")]
-    tokens = [wording.token_text(token) for token in each.tokens]
-    if " " in each.text.strip() and not any(" " in token for token in tokens):
-        tokens = [f" {token}" for token in tokens]  # a tokenizer of whole words keeps no spaces
+    tokens = aligned([wording.token_text(token) for token in each.tokens], each.text)
     tokens[0] = tokens[0].lstrip()
     out = []
     for text, kl in zip(tokens, each.token_kl, strict=True):
         strength = min(1.0, abs(kl) / scale)
         kind = ("up" if kl > 0 else "down") if strength >= 0.08 else ""
         out.append((text, kind, f"{strength:.2f}", f"{wording.number(kl)} nats"))
+    return out
+
+
+def aligned(tokens: Sequence[str], text: str) -> list[str]:
+    """Tokens with the white space before them that ``text`` has, where decoding one by one lost it.
+
+    A character in several tokens, each of which decodes to U+FFFD, shows with the token after it.  A token that is not
+    next in the text, such as the end of sequence, is set off by a space.
+    """
+    out, at, broken = [], 0, False
+    for token in tokens:
+        bare = token.strip()
+        start = text.find(bare or token, at)
+        if "\ufffd" in token:
+            out.append("")
+            broken = True
+        elif start >= 0 and (broken or not text[at:start].strip()):
+            end = start + len(bare or token)
+            out.append(text[at:end])
+            at, broken = end, False
+        else:
+            out.append(token if not bare or token[:1].isspace() else f" {token}")
+    if broken:
+        out[-1] += text[at:]
     return out
 
 

@@ -23,7 +23,10 @@ class StageRun:
     created: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Input -> where it came from, as the recipe has it."""
     versions: Mapping[str, Any] = field(default_factory=dict)
+    """Versions of the packages, and what the machine had."""
     seed: int | None = None
     """``None`` where the manifest does not say."""
     upstream: tuple[str, ...] = ()
@@ -106,6 +109,8 @@ class Feedback:
     failed_share: float | None = None
     alpha: float | None = None
     """Krippendorff's alpha between annotators, 1 at full agreement."""
+    simulated: bool | None = None
+    """Whether programs gave the answers, not people."""
 
 
 @dataclass(frozen=True, slots=True)

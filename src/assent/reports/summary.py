@@ -40,13 +40,15 @@ def verdict(report: Report) -> Verdict:
     kl = main.figures.get("kl")
     at_kl = [(" at ", False), (f"KL {number(kl)} nats", True)] if kl is not None else []
     judged = [(f", judged by {judge_phrase(report)}", False)] if report.judge else []
-    if match is not None:
+    positive = "positive_rate" in main.figures
+    if match is not None and not (positive and report.judge_kind == "classifier"):
         parts = _won(match)
-    elif "positive_rate" in main.figures:
+    elif positive:
         parts = _positive(main, base)
     else:
         parts, judged = [(f"{label(main.name)} was evaluated", False)], []
-    return Verdict((*parts, *at_kl, *judged, (".", False)), _basis(report, match), _cautions(main, base, match))
+    cautions = _cautions(main, base, match)
+    return Verdict((*parts, *at_kl, *judged, (".", False)), _basis(report, match), cautions)
 
 
 def reference_match(report: Report, policy: Policy) -> Match | None:
@@ -143,10 +145,17 @@ def _basis(report: Report, match: Match | None) -> tuple[str, ...]:
             f"{count(r.n)} comparisons: {count(r.wins)} won, {count(r.ties)} tied, {count(r.losses)} lost; "
             "a tie counts half."
         )
-    if report.judge_kind == "simulated":
-        who = "Annotators and judge are simulated" if report.feedback else "The judge is simulated"
-        said.append(f"{who}: programs with a known taste, not people.")
-    elif report.judge_kind == "model":
+    program = report.judge_kind in ("simulated", "function")
+    feedback = report.feedback
+    # An evaluation that calls its judge simulated and does not say whose the answers are has simulated those too.
+    simulated = feedback is not None and (feedback.simulated or (feedback.simulated is None and program))
+    if simulated and program:
+        said.append("Annotators and judge are simulated: programs with a known taste, not people.")
+    elif simulated:
+        said.append("The annotators are simulated: programs with a known taste, not people.")
+    if program and not simulated:
+        said.append("The judge is a program, not people.")
+    elif report.judge_kind in ("model", "classifier"):
         said.append("The judge is a model, not people.")
     elif report.judge_kind in ("people", "human"):
         said.append("The judges are people.")

@@ -69,6 +69,22 @@ def test_lineage_from_identities_names_and_paths(tmp_path: Path) -> None:
     assert [stage.name for stage in stages] == ["a", "b", "c", "d", "e"]
 
 
+def test_manifests_with_input_records_and_packages(tmp_path: Path) -> None:
+    made = tmp_path / "stages" / "sft-0123abcd"
+    made.mkdir(parents=True)
+    inputs = [{"name": "model", "source": "$pretrain/model", "digest": "x", "path": "../p", "parent": None}]
+    manifest = {"inputs": inputs, "code": "0.1.0", "packages": {"torch": "2.13.0"}, "hardware": {"cpus": 2}}
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "sft").symlink_to(made)
+    begun = tmp_path / "stages" / "ppo-4567cdef.partial"
+    begun.mkdir()
+    (begun / "metrics.jsonl").write_text('{"step": 1, "kl": 0.5}\n')
+    stages = {stage.name: stage for stage in extract(tmp_path).stages}
+    assert stages["sft"].inputs == {"model": "$pretrain/model"}
+    assert stages["sft"].versions == {"assent": "0.1.0", "torch": "2.13.0", "hardware": {"cpus": 2}}
+    assert (stages["sft"].finished, stages["ppo"].finished) == (True, False)
+
+
 def test_a_cycle_in_damaged_manifests_ends(tmp_path: Path) -> None:
     for name, source in (("a", "b"), ("b", "a")):
         (tmp_path / name).mkdir()

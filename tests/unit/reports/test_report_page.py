@@ -9,7 +9,7 @@ import pytest
 
 from assent.reports import draw
 from assent.reports.extract import extract
-from assent.reports.page import flat, render, spans, write_report
+from assent.reports.page import aligned, flat, render, spans, write_report
 from assent.reports.records import Sample, SampleText, Series, Training
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -96,6 +96,21 @@ def test_token_colours() -> None:
 def test_tokens_of_whole_words_get_their_spaces_back() -> None:
     text = SampleText("good film", tokens=("good", "film"), token_kl=(1.0, 1.0))
     assert [piece[0] for piece in spans(Sample("p", {"ppo": text}), 1.0)["ppo"]] == ["good", " film"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "expected"),
+    [
+        (["un", "believ", "able", "film", "</s>"], "unbelievable film", ["un", "believ", "able", " film", " </s>"]),
+        ([" a", "b", "\n", "c"], "ab\nc", ["a", "b", "\n", "c"]),
+        (["the", "the"], "the the", ["the", " the"]),
+        (["caf", "\ufffd", "\ufffd", "!"], "café!", ["caf", "", "", "é!"]),
+        (["caf", "\ufffd", "\ufffd"], "café", ["caf", "", "é"]),
+        ([], "anything", []),
+    ],
+)
+def test_pieces_of_words_stay_together(tokens: list[str], text: str, expected: list[str]) -> None:
+    assert aligned(tokens, text) == expected
 
 
 def test_flat_settings() -> None:

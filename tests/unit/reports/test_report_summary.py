@@ -61,6 +61,29 @@ def test_verdict_on_sentiment(tmp_path: Path) -> None:
     assert got.basis == ("The judge is a model, not people.",)
 
 
+@pytest.mark.parametrize(
+    ("kind", "simulated", "said"),
+    [
+        ("function", True, "Annotators and judge are simulated"),
+        ("model", True, "The annotators are simulated"),
+        ("function", False, "The judge is a program"),
+        ("people", False, "The judges are people"),
+    ],
+)
+def test_who_judged_is_said_plainly(tmp_path: Path, kind: str, simulated: bool, said: str) -> None:
+    evaluation = copy.deepcopy(fixture.EVALUATION) | {"judge_kind": kind}
+    evaluation["feedback"]["simulated"] = simulated
+    assert said in " ".join(verdict(report_of(tmp_path, evaluation)).basis)
+
+
+def test_a_classifier_judges_by_share_positive_even_with_win_rates(tmp_path: Path) -> None:
+    evaluation = copy.deepcopy(fixture.SENTIMENT) | {"judge_kind": "classifier"}
+    evaluation["win_rates"] = [fixture.EVALUATION["win_rates"][0]]
+    got = verdict(report_of(tmp_path, evaluation))
+    assert "positively" in got.sentence
+    assert "355 won" in got.basis[0]
+
+
 def test_nothing_evaluated() -> None:
     assert "not been evaluated" in verdict(Report("t", "r")).sentence
     assert figures(Report("t", "r")) == {}
