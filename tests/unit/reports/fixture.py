@@ -59,12 +59,12 @@ EVALUATION: dict[str, Any] = {
     },
     "feedback": {
         "annotators": [
-            {"name": "ada (simulated)", "answers": 310, "agreement_with_truth": 0.93},
-            {"name": "ben (simulated)", "answers": 298, "agreement_with_truth": 0.86},
-            {"name": "cleo (simulated)", "answers": 305, "agreement_with_truth": 0.81},
-            {"name": "dov (simulated)", "answers": 287, "agreement_with_truth": 0.64},
+            {"name": "simulated:ada", "answers": 310, "agreement_with_truth": 0.93},
+            {"name": "simulated:ben", "answers": 298, "agreement_with_truth": 0.86},
+            {"name": "simulated:cleo", "answers": 305, "agreement_with_truth": 0.81},
+            {"name": "simulated:dov", "answers": 287, "agreement_with_truth": 0.64},
         ],
-        "rankings": 1200, "comparisons": 6480, "ties_share": 0.094, "failed_share": 0.061, "alpha": 0.58,
+        "rankings": 1200, "comparisons": 6480, "ties_share": 0.094, "failed_share": 0.061, "alpha": 0.58, "simulated": True,
     },
 }  # fmt: skip
 

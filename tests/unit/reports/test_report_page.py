@@ -73,7 +73,7 @@ def test_every_section_says_what_it_knows(tmp_path: Path) -> None:
         "DPO",
         "ceiling",
         "Krippendorff",
-        "dov (simulated)",
+        "dov<small>simulated",
         "16\u202f384",
         "1\u202fmin 36\u202fs",
         "lora.rank",
