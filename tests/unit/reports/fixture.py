@@ -64,7 +64,8 @@ EVALUATION: dict[str, Any] = {
             {"name": "simulated:cleo", "answers": 305, "agreement_with_truth": 0.81},
             {"name": "simulated:dov", "answers": 287, "agreement_with_truth": 0.64},
         ],
-        "rankings": 1200, "comparisons": 6480, "ties_share": 0.094, "failed_share": 0.061, "alpha": 0.58, "simulated": True,
+        "rankings": 1200, "comparisons": 6480, "ties_share": 0.094, "failed_share": 0.061, "alpha": 0.58,
+        "simulated": True,
     },
 }  # fmt: skip
 
