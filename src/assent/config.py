@@ -30,4 +30,7 @@ def make_settings(cls: type[S], values: dict[str, Any], where: str) -> S:
             raise RecipeError(f"{where}: unknown setting '{key}'{hint}") from None
         if first["type"] == "missing":
             raise RecipeError(f"{where}: setting '{key}' is required and missing") from None
-        raise RecipeError(f"{where}: setting '{key}': {first['msg']} (got {first['input']!r})") from None
+        message = first["msg"].removeprefix("Value error, ")
+        if not key:  # a check of several settings together
+            raise RecipeError(f"{where}: {message}") from None
+        raise RecipeError(f"{where}: setting '{key}': {message} (got {first['input']!r})") from None

@@ -46,15 +46,15 @@ def conform(value: Any, schema: Schema, definitions: Definitions) -> Any:
         return _object(value, schema, definitions)
     if kind == "array":
         return _array(value, schema, definitions)
+    converted = value
     if kind == "integer" and isinstance(value, float) and value.is_integer():
-        value = int(value)
+        converted = int(value)
     if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, _PYTHON[kind]) or (isinstance(value, bool) and kind != "boolean"):
+        converted = float(value)
+    fits = isinstance(converted, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
+    if not (fits and _in_range(converted, schema)):
         raise Mismatch(f"expected {describe(schema, definitions)}, got {shown(value)}")
-    if not _in_range(value, schema):
-        raise Mismatch(f"expected {describe(schema, definitions)}, got {shown(value)}")
-    return value
+    return converted
 
 
 def resolve(schema: Schema, definitions: Definitions) -> Schema:
