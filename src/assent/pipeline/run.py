@@ -147,7 +147,7 @@ def stage_spec(kind: str, settings: Mapping[str, Any], seed: int) -> StageSpec:
     if "seed" in stage.properties:
         values["seed"] = seed
     places = {key: f"--{key.replace('_', '-')}" for key in values}
-    spec = StageSpec(kind, kind, values, seed, f"assent {kind}", places)
+    spec = StageSpec(kind, kind, values, seed, kind, places)
     for key, value in values.items():
         if key in stage.inputs and isinstance(value, str) and value.startswith("$"):
             raise RecipeError(f"{places[key]}: '{value}' names a stage; outside a recipe give a path or a hub name")

@@ -70,7 +70,8 @@ def _option(name: str, item: Mapping[str, Any], stage: schema.StageSchema) -> cl
     required, default = name in stage.required, _default(item)
     words = " ".join(item.get("description", "").split())
     words += f"  [default: {default}]" if default is not None and not required else ""
-    common: dict[str, Any] = {"help": words or None, "default": None, "required": required}
+    # an explicit default, even None, would satisfy click where the option is required
+    common: dict[str, Any] = {"help": words or None, **({"required": True} if required else {"default": None})}
     if item.get("type") == "boolean":
         return click.Option([f"{flag}/--no-{flag[2:]}", _variable(name)], **common)
     repeated = _kind(item, stage) in ("array", "object")
