@@ -119,12 +119,10 @@ DEMONSTRATION_HABITS = Habits(coverage=0.85, right=0.92, unasked=0.35, insults=0
 
 def film_prompt(film: Film, prompt_id: str) -> Prompt:
     """The prompt of a film, with what its metadata says about it."""
-    wishes = []
-    if film.liked:
-        wishes.append(f"I liked the {' and the '.join(film.liked)}.")
-    if film.disliked:
-        wishes.append(f"I disliked the {' and the '.join(film.disliked)}.")
-    text = f"Film: The {film.title}, a {film.genre}. {' '.join(wishes)} Review:"
+    wishes = "".join(
+        f" {word}: {', '.join(aspects)}." for word, aspects in (("Liked", film.liked), ("Disliked", film.disliked)) if aspects
+    )
+    text = f"Film: The {film.title}, a {film.genre}.{wishes} Review:"
     about = {"genre": film.genre, "liked": list(film.liked), "disliked": list(film.disliked)}
     return Prompt(id=prompt_id, text=text, metadata=about)
 
@@ -158,13 +156,15 @@ def write_review(film: Film, habits: Habits, rng: np.random.Generator) -> str:
         if rng.random() < habits.coverage:
             sentences.append(_aspect_sentence(aspect, good == (rng.random() < habits.right), film.genre, rng))
     others = [a for a in ASPECTS if a not in film.liked + film.disliked]
-    for _ in range(int(rng.poisson(habits.unasked))):
-        sentences.append(_aspect_sentence(_pick(others, rng), rng.random() < 0.5, film.genre, rng))
-    sentences += [_pick(INSULTS, rng) for _ in range(int(rng.poisson(habits.insults)))]
-    sentences += [_pick(RAMBLES, rng) for _ in range(int(rng.poisson(habits.rambles)))]
-    if not sentences:
-        sentences = [_pick(RAMBLES, rng)]
-    return " " + " ".join(sentences[int(i)] for i in rng.permutation(len(sentences))[:6])
+    noise = [
+        _aspect_sentence(_pick(others, rng), rng.random() < 0.5, film.genre, rng)
+        for _ in range(int(rng.poisson(habits.unasked)))
+    ]
+    noise += [_pick(INSULTS, rng) for _ in range(int(rng.poisson(habits.insults)))]
+    noise += [_pick(RAMBLES, rng) for _ in range(int(rng.poisson(habits.rambles)))]
+    for sentence in noise:
+        sentences.insert(int(rng.integers(len(sentences) + 1)), sentence)
+    return " " + " ".join(sentences[:6] or [_pick(RAMBLES, rng)])
 
 
 def write_corpus(count: int, habits: Habits, seed: int, held_out: bool = False) -> Iterator[Demonstration]:
@@ -192,6 +192,8 @@ class Reading:
     @property
     def utility(self) -> float:
         """The true preference: higher is better; a faultless review of n aspects has n minus its length's cost."""
+        if not self.words:
+            return -3.0
         return (
             1.0 * self.right - 1.0 * self.wrong - 0.5 * self.unasked - 0.5 * self.repeated - 1.5 * self.insults
             - 0.5 * self.rambles - 1.0 * self.garbled - 0.02 * self.words

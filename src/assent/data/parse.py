@@ -171,8 +171,9 @@ def parse_comparison(row: Row) -> Comparison:
     """Chosen against rejected, in any of the layouts that :func:`assent.data.readers.read_comparisons` lists."""
     own = own_record(row, Comparison)
     if own is not None:
-        for name in ("chosen", "rejected"):
-            text_in(row, name)
+        if own.ranking is None:  # an empty answer that a policy sampled and people ranked is a fact about the policy
+            for name in ("chosen", "rejected"):
+                text_in(row, name)
         return own
     if column(row, ("chosen",)) is None or column(row, ("rejected",)) is None:
         raise MissingColumn("prompt + chosen + rejected, or chosen + rejected as conversations")

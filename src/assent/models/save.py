@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
 from assent.models.causal import CausalModel
 from assent.models.scalar import RewardModel
 
@@ -42,6 +46,7 @@ def save_model(
         generation.pad_token_id = model.tokenizer.pad_token_id
         eos = model.eos_token_ids
         generation.eos_token_id = eos[0] if len(eos) == 1 else list(eos)
+    transformers_logging.disable_progress_bar()  # the stages show their own progress
     model.model.save_pretrained(str(out), safe_serialization=True)
     model.tokenizer.save_pretrained(str(out))
     pipeline = "text-generation" if isinstance(model, CausalModel) else "text-classification"
@@ -50,3 +55,8 @@ def save_model(
         pipeline=pipeline, method=method, title=out.name, base=base, usage=_USAGE[pipeline], settings=rows
     )
     (out / "README.md").write_text(card, encoding="utf-8")
+
+
+def save_critic(critic: nn.Module, out: Path) -> None:
+    """The critic's weights beside the policy's, as ``critic.safetensors``."""
+    save_file({name: value.contiguous() for name, value in critic.state_dict().items()}, out / "critic.safetensors")

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 STAGES: dict[str, str] = {
-    "split": "assent.pipeline.stages.split:STAGE",
+    kind: f"assent.pipeline.stages.{kind}:STAGE"
+    for kind in (
+        "world",
+        "sst2",
+        "split",
+        "pretrain",
+        "sft",
+        "sample",
+        "collect",
+        "comparisons",
+        "reward",
+        "dpo",
+        "ppo",
+        "evaluate",
+        "report",
+    )
 }
 """Kind -> ``module:ATTRIBUTE`` of its :class:`~assent.pipeline.stage.Stage`.
 

@@ -7,38 +7,23 @@ from assent.data.readers import read_texts
 from assent.models.device import pick_device
 from assent.models.new import ShapeSettings, new_causal, train_tokenizer
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, row_limit
-from assent.training.examples import text_examples
+from assent.pipeline.stages.training import PublishSettings, finish, fit
 from assent.training.roles import Roles
-from assent.training.supervised import DatasetSettings, Task, split_examples, train
+from assent.training.supervised import DatasetSettings
 
 
 class PretrainSettings(DatasetSettings, ShapeSettings, PublishSettings, SFTSettings):
     """Pretraining of a new model."""
 
     data: str = Input("data", description="Plain text: column text, or the lines of a .txt file")
+    eval_data: str | None = Input("data", None, "Held-out text; unset = eval_split of data")
 
 
 def run(settings: PretrainSettings, context: Context) -> Metrics:
     texts = read_texts(settings.data)
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     policy = new_causal(tokenizer, settings, context.seed, pick_device())
-    limit = row_limit(policy.context_length, settings.max_length)
-    examples, _ = text_examples(tokenizer, texts, limit, settings.overlong, settings.data)
-    trained, held_out = split_examples(examples, settings.eval_split, context.seed)
-    task = Task(
-        roles=Roles(policy=policy),
-        algorithm=ALGORITHM,
-        examples=trained,
-        held_out=held_out,
-        settings=settings,
-        pad=tokenizer.pad_token_id,
-        folder=context.out,
-        seed=context.seed,
-        progress=context.progress,
-        say=context.say,
-    )
-    figures = train(task)
+    _, figures = fit(settings, context, Roles(policy=policy), policy, {"texts": ALGORITHM})
     finish(policy, settings, "pretraining", "a new model", context)
     return {"parameters": sum(p.numel() for p in policy.parameters()), **figures}
 

@@ -7,9 +7,9 @@ from assent.data.tokenizers import set_bos
 from assent.models.device import pick_device
 from assent.models.load import load_causal
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, read_examples, row_limit
+from assent.pipeline.stages.training import PublishSettings, finish, fit
 from assent.training.roles import Roles
-from assent.training.supervised import DatasetSettings, Task, split_examples, train
+from assent.training.supervised import DatasetSettings
 
 
 class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
@@ -26,27 +26,8 @@ def run(settings: SFTStageSettings, context: Context) -> Metrics:
     policy = load_causal(settings.model, pick_device())
     if settings.add_bos is not None:
         set_bos(policy.tokenizer, settings.add_bos)
-    limit = row_limit(policy.context_length, settings.max_length)
-    kinds = ("demonstrations", "texts")
-    _, examples = read_examples(policy.tokenizer, settings.data, kinds, limit, settings.overlong, context)
-    if settings.eval_data:
-        trained = examples
-        _, held_out = read_examples(policy.tokenizer, settings.eval_data, kinds, limit, settings.overlong, context)
-    else:
-        trained, held_out = split_examples(examples, settings.eval_split, context.seed)
-    task = Task(
-        roles=Roles(policy=policy),
-        algorithm=ALGORITHM,
-        examples=trained,
-        held_out=held_out,
-        settings=settings,
-        pad=policy.tokenizer.pad_token_id,
-        folder=context.out,
-        seed=context.seed,
-        progress=context.progress,
-        say=context.say,
-    )
-    figures = train(task)
+    algorithms = {"demonstrations": ALGORITHM, "texts": ALGORITHM}
+    _, figures = fit(settings, context, Roles(policy=policy), policy, algorithms)
     finish(policy, settings, "sft", settings.model, context)
     return figures
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
+from assent.algorithms.base import Algorithm
 from assent.config import Settings
 from assent.data.readers import describe, read_comparisons, read_demonstrations, read_judgements, read_texts
 from assent.errors import DataError, ModelError
@@ -19,7 +21,9 @@ from assent.training.examples import (
     judgement_examples,
     text_examples,
 )
+from assent.training.roles import Roles
 from assent.training.sources import Example
+from assent.training.supervised import Task, split_examples, train
 
 
 class PublishSettings(Settings):
@@ -64,6 +68,42 @@ def row_limit(context_length: int, wanted: int | None) -> int:
     if wanted is not None and wanted > context_length:
         raise ModelError(f"max_length {wanted} is more than the model's context of {context_length} tokens")
     return wanted or context_length
+
+
+def fit(
+    settings: Any,
+    context: Context,
+    roles: Roles,
+    model: CausalModel | RewardModel,
+    algorithms: Mapping[str, Algorithm],
+    metric: str = "loss",
+) -> tuple[str, dict[str, float]]:
+    """Train ``roles`` on the settings' ``data``, by the algorithm for the kind of examples that it holds.
+
+    ``settings`` is a :class:`DatasetSettings` with ``data`` and ``eval_data``.  Returns the kind and the figures.
+    """
+    limit, kinds = row_limit(model.context_length, settings.max_length), tuple(algorithms)
+    kind, examples = read_examples(model.tokenizer, settings.data, kinds, limit, settings.overlong, context)
+    if settings.eval_data:
+        trained = examples
+        _, held_out = read_examples(model.tokenizer, settings.eval_data, (kind,), limit, settings.overlong, context)
+    else:
+        trained, held_out = split_examples(examples, settings.eval_split, context.seed)
+    task = Task(
+        roles=roles,
+        algorithm=algorithms[kind],
+        examples=trained,
+        held_out=held_out,
+        settings=settings,
+        pad=model.tokenizer.pad_token_id,
+        folder=context.out,
+        seed=context.seed,
+        progress=context.progress,
+        say=context.say,
+        metric=metric,
+        greater_is_better=metric == "accuracy",
+    )
+    return kind, train(task)
 
 
 def finish(model: CausalModel | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:

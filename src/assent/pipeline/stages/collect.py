@@ -1,0 +1,132 @@
+"""Stage ``collect``: people, or simulated annotators, rank completions in the feedback store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from assent.config import Settings
+from assent.data.jsonl import write_jsonl
+from assent.data.readers import read_completions
+from assent.errors import RecipeError
+from assent.feedback.answers import Answer
+from assent.feedback.questions import Question, display_order, questions_from_completions
+from assent.feedback.simulate import PREFIX, SimulatedAnnotator
+from assent.feedback.store import FeedbackStore
+from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
+from assent.rewards.rule import load_function
+from assent.types import Ranking
+
+
+class AnnotatorSettings(Settings):
+    """One simulated annotator."""
+
+    name: str
+    """Shown in the report; stored as simulated:NAME."""
+    noise: float = Field(default=0.5, ge=0.0)
+    """Scale of the noise on the true utility; 0 is a perfect reader."""
+    tie_width: float = Field(default=0.25, ge=0.0)
+    """Answers closer than this share a rank."""
+    fail_below: float = -2.0
+    """Answers perceived below this get F."""
+    position_bias: float = 0.0
+    """Utility that the first answer shown gains over the last."""
+    laziness: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the questions answered at random."""
+
+
+class CollectSettings(Settings):
+    """Collecting rankings."""
+
+    data: str = Input("data", description="Completions to rank, K per prompt, as the sample stage writes them")
+    store: str | None = Input("store", None, "Feedback store: a SQLite file or postgresql:// address")
+    instructions: str | None = Input("data", None, "Markdown shown to annotators; unset = the built-in rules")
+    people: bool = False
+    """Wait for people instead of simulating: the run stops and says where to label."""
+    answers: int | None = Field(default=None, gt=0)
+    """Rankings to wait for from people; unset = one for each question."""
+    port: int = Field(default=8321, gt=0, lt=65536)
+    """Port of the labelling app that the run names."""
+    truth: str | None = None
+    """Function of prompt and text that simulated annotators perceive with noise, as module:function."""
+    annotators: tuple[AnnotatorSettings, ...] = ()
+    """Simulated annotators; each question goes to annotators_per_question of them in turn."""
+    annotators_per_question: int = Field(default=1, gt=0)
+    """Simulated annotators who rank each question."""
+
+
+def run(settings: CollectSettings, context: Context) -> Metrics:
+    pairs = read_completions(settings.data)
+    prompts = {prompt.id: prompt for prompt, _ in pairs}
+    instructions = Path(settings.instructions).read_text(encoding="utf-8") if settings.instructions else ""
+    questions = questions_from_completions(prompts.values(), [c for _, c in pairs], instructions)
+    address = settings.store or str(context.run_dir / "feedback.db")
+    with FeedbackStore.open(address) as store:
+        store.add_questions(questions)
+        if settings.people:
+            _wait_for_people(store, questions, settings, address)
+        else:
+            _simulate(store, questions, settings, context)
+        upto = store.last_event()
+        rankings = _rankings_of(store, questions, simulated=not settings.people, upto=upto)
+    write_jsonl(context.out / "rankings.jsonl", rankings)
+    ranks = [rank for ranking in rankings for rank in ranking.ranks]
+    return {
+        "rankings": len(rankings),
+        "annotators": len({ranking.annotator for ranking in rankings}),
+        "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks)),
+        "store_event": upto,
+        "simulated": int(not settings.people),
+    }
+
+
+def _rankings_of(
+    store: FeedbackStore, questions: Sequence[Question], simulated: bool, upto: int | None = None
+) -> list[Ranking]:
+    """The standing answers to these questions, by simulated annotators or by people."""
+    asked = {frozenset(question.completion_ids) for question in questions}
+    return [
+        ranking
+        for ranking in store.rankings(upto)
+        if frozenset(ranking.completion_ids) in asked and ranking.annotator.startswith(PREFIX) == simulated
+    ]
+
+
+def _wait_for_people(
+    store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str
+) -> None:
+    wanted = settings.answers or len(questions)
+    given = len(_rankings_of(store, questions, simulated=False))
+    if given < wanted:
+        raise Waiting(
+            f"{given} of {wanted} rankings are in.  Start the labelling app with\n"
+            f"    assent label serve {address} --port {settings.port}\n"
+            f"rank at http://127.0.0.1:{settings.port}/ and then run the same command again"
+        )
+
+
+def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:
+    if not settings.annotators or settings.truth is None:
+        raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
+    truth = load_function(settings.truth)
+    people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{PREFIX}{a.name}"}) for a in settings.annotators]
+    if settings.annotators_per_question > len(people):
+        raise RecipeError(f"collect: annotators_per_question is more than the {len(people)} annotators there are")
+    context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
+    given = {(frozenset(r.completion_ids), r.annotator) for r in _rankings_of(store, questions, simulated=True)}
+    answers: list[Answer] = []
+    for index, question in enumerate(questions):
+        utilities = [truth(question.prompt, text) for text in question.texts]
+        for turn in range(settings.annotators_per_question):
+            annotator = people[(index + turn) % len(people)]
+            if (frozenset(question.completion_ids), annotator.name) in given:
+                continue
+            order = display_order(question, annotator.name)
+            ranks = annotator.rank(question.id, [utilities[i] for i in order], context.seed)
+            answers.append(Answer(question.id, annotator.name, ranks, order=order))
+    store.add_rankings(answers)
+
+
+STAGE = Stage(kind="collect", summary="Collect rankings of completions", Settings=CollectSettings, run=run)

@@ -1,0 +1,225 @@
+"""Stage ``evaluate``: policies against each other on held-out prompts, by a judge that trained none of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic import Field
+
+from assent.data.jsonl import write_jsonl
+from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings, read_texts
+from assent.errors import RecipeError
+from assent.evaluation.diversity import diversity
+from assent.evaluation.kl import sequence_kl, token_log_ratios
+from assent.evaluation.tokens import perplexity, token_logprobs
+from assent.evaluation.win_rates import win_rate
+from assent.models.causal import CausalModel
+from assent.models.device import pick_device
+from assent.models.load import load_causal, load_reward_model
+from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
+from assent.rewards.model import ModelReward
+from assent.rewards.rule import FunctionReward, load_function
+from assent.rewards.source import RewardSource
+from assent.rollout.engine import EncodedPrompt
+from assent.rollout.local import LocalEngine
+from assent.rollout.settings import SamplingOptions
+from assent.runs.folder import atomic_write_json
+from assent.training.on_policy import encode_prompts
+from assent.types import Completion, Prompt
+
+
+class EvaluateSettings(SamplingOptions):
+    """Evaluation."""
+
+    policies: dict[str, str] = Input("model", description="Name -> model folder or hub name")
+    data: str = Input("data", description="Held-out prompts")
+    reference: str = "sft"
+    """The policy that the others are compared with: wins against it, and KL from it."""
+    judge: str | None = Input("model", None, "Reward model that judges; it must not be the one trained against")
+    judge_function: str | None = None
+    """A function of prompt and text that judges instead, as module:function or path.py:function."""
+    judge_name: str = "the judge"
+    """What the report calls the judge."""
+    reward: str | None = Input("model", None, "The reward model that was trained against")
+    base: str | None = Input("model", None, "Model that perplexity is measured under, usually the pretrained one")
+    base_text: str | None = Input("data", None, "Held-out text; each policy's perplexity on it shows what was lost")
+    comparisons: str | None = Input("data", None, "Held-out comparisons that the reward model is measured on")
+    judgements: str | None = Input("data", None, "Held-out labels that a classifier reward model is measured on")
+    rankings: str | None = Input("data", None, "Rankings to report agreement and annotators of")
+    max_prompts: int | None = Field(default=None, gt=0)
+    """Use the first so many prompts; unset = all."""
+    tie_width: float = Field(default=0.0, ge=0.0)
+    """Scores of the judge closer than this are a tie."""
+    shown: int = Field(default=40, ge=0)
+    """Prompts whose completions are shown in the report."""
+
+
+@dataclass
+class _Sampled:
+    completions: list[Completion]
+    utilities: tuple[float, ...]
+    rewards: tuple[float, ...] | None
+    logprobs: list[list[float]]
+    ref_logprobs: list[list[float]]
+    figures: dict[str, float]
+
+
+def run(settings: EvaluateSettings, context: Context) -> Metrics:
+    if settings.reference not in settings.policies:
+        raise RecipeError(f"evaluate: reference '{settings.reference}' is none of {', '.join(settings.policies)}")
+    prompts = read_prompts(settings.data)[: settings.max_prompts]
+    reference = load_causal(settings.policies[settings.reference], pick_device())
+    base = load_causal(settings.base, pick_device()) if settings.base else None
+    judge, reward = _judge(settings, reference), _reward(settings, reference)
+    context.progress.start("evaluating", len(settings.policies))
+    sampled: dict[str, _Sampled] = {}
+    for name in [settings.reference, *(n for n in settings.policies if n != settings.reference)]:
+        policy = reference if name == settings.reference else load_causal(settings.policies[name], pick_device())
+        sampled[name] = _sample(name, policy, reference, base, judge, reward, prompts, settings, context)
+        context.progress.advance()
+    context.progress.stop()
+    result = _result(settings, prompts, sampled)
+    result |= _evidence(settings, reward, judge)
+    atomic_write_json(context.out / "evaluation.json", result)
+    write_jsonl(context.out / "samples.jsonl", _samples(reference.tokenizer, prompts, sampled, settings.shown))
+    return _headline(result)
+
+
+def _judge(settings: EvaluateSettings, policy: CausalModel) -> RewardSource:
+    if (settings.judge is None) == (settings.judge_function is None):
+        raise RecipeError("evaluate: give either judge (a model) or judge_function")
+    if settings.judge_function:
+        return FunctionReward(load_function(settings.judge_function), settings.judge_name)
+    return ModelReward(load_reward_model(str(settings.judge), pick_device()), policy.tokenizer)
+
+
+def _reward(settings: EvaluateSettings, policy: CausalModel) -> ModelReward | None:
+    if settings.reward is None:
+        return None
+    return ModelReward(load_reward_model(settings.reward, pick_device()), policy.tokenizer)
+
+
+def _sample(
+    name: str,
+    policy: CausalModel,
+    reference: CausalModel,
+    base: CausalModel | None,
+    judge: RewardSource,
+    reward: ModelReward | None,
+    prompts: Sequence[Prompt],
+    settings: EvaluateSettings,
+    context: Context,
+) -> _Sampled:
+    limit = policy.context_length - settings.max_new_tokens
+    encoded: Sequence[EncodedPrompt] = encode_prompts(policy.tokenizer, prompts, limit, None, settings.data)
+    completions = LocalEngine(policy, policy_name=name).generate(encoded, settings.sampling(context.seed), 1)
+    utilities = judge.score(prompts, completions).values
+    rewards = reward.score(prompts, completions).values if reward else None
+    # Both sides by the trainer's path, so that a policy's KL from itself is exactly zero.
+    logprobs = token_logprobs(policy, completions, settings.temperature)
+    ref_logprobs = token_logprobs(reference, completions, settings.temperature)
+    texts = [c.text for c in completions]
+    kl, spread = sequence_kl(logprobs, ref_logprobs), diversity(texts)
+    count = len(utilities)
+    mean = sum(utilities) / count
+    figures = {
+        "utility": mean,
+        "utility_se": (sum((u - mean) ** 2 for u in utilities) / max(1, count - 1) / count) ** 0.5,
+        "kl": kl.k1,
+        "kl_se": kl.k1_se,
+        "kl_k3": kl.k3,
+        "distinct_2": spread.distinct_2,
+        "words": spread.words,
+        "ended_share": sum(c.finish_reason == "stop" for c in completions) / count,
+    }
+    if rewards is not None:
+        figures["reward"] = sum(rewards) / count
+    if settings.judge is not None:
+        figures["positive_rate"] = sum(u > 0 for u in utilities) / count
+    if base is not None:
+        figures["perplexity"] = perplexity(token_logprobs(base, completions, 1.0))
+    if settings.base_text is not None:
+        figures["held_out_perplexity"] = _text_perplexity(policy, settings.base_text)
+    figures = {key: value for key, value in figures.items() if math.isfinite(value)}  # empty texts have no distinct-2
+    return _Sampled(completions, utilities, rewards, logprobs, ref_logprobs, figures)
+
+
+def _text_perplexity(policy: CausalModel, source: str) -> float:
+    texts = read_texts(source)
+    ids = [tuple(policy.tokenizer(text).input_ids)[: policy.context_length] for text in texts]
+    rows = [
+        Completion(str(i), "", "", token_ids=t[1:], prompt_token_ids=t[:1]) for i, t in enumerate(ids) if len(t) > 1
+    ]
+    return perplexity(token_logprobs(policy, rows, 1.0))
+
+
+def _result(settings: EvaluateSettings, prompts: Sequence[Prompt], sampled: dict[str, _Sampled]) -> dict[str, Any]:
+    ids = [prompt.id for prompt in prompts]
+    base = sampled[settings.reference]
+    rates = []
+    for name, item in sampled.items():
+        for share in ("perplexity", "distinct_2"):
+            if base.figures.get(share) and share in item.figures:
+                item.figures[f"{share}_ratio"] = item.figures[share] / base.figures[share]
+        if name != settings.reference:
+            rate = win_rate(ids, item.utilities, base.utilities, settings.tie_width)
+            rates.append({"policy": name, "against": settings.reference, **asdict(rate)})
+    return {
+        "judge": settings.judge_name,
+        "judge_kind": "function" if settings.judge_function else "model",
+        "reference": settings.reference,
+        "prompts": len(prompts),
+        "policies": {name: item.figures for name, item in sampled.items()},
+        "win_rates": rates,
+    }
+
+
+def _evidence(settings: EvaluateSettings, reward: ModelReward | None, judge: RewardSource) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    truth = judge if settings.judge_function else None
+    if reward is not None and settings.comparisons:
+        out["reward_model"] = reward_model_quality(reward, read_comparisons(settings.comparisons), truth)
+    elif reward is not None and settings.judgements:
+        out["reward_model"] = classifier_quality(reward, read_judgements(settings.judgements))
+    if settings.rankings:
+        out["feedback"] = feedback_quality(read_rankings(settings.rankings), truth)
+    return out
+
+
+def _samples(
+    tokenizer: Any, prompts: Sequence[Prompt], sampled: dict[str, _Sampled], shown: int
+) -> list[dict[str, Any]]:
+    rows = []
+    for i, prompt in enumerate(prompts[:shown]):
+        columns: dict[str, Any] = {}
+        for name, item in sampled.items():
+            completion = item.completions[i]
+            columns[name] = {
+                "text": completion.text,
+                "utility": item.utilities[i],
+                "tokens": [tokenizer.decode([token]) for token in completion.token_ids],
+                "token_kl": token_log_ratios(item.logprobs[i], item.ref_logprobs[i]),
+            }
+            if item.rewards is not None:
+                columns[name]["reward"] = item.rewards[i]
+        rows.append({"prompt": prompt.shown(), "completions": columns})
+    return rows
+
+
+def _headline(result: dict[str, Any]) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for rate in result["win_rates"]:
+        out[f"win_rate/{rate['policy']}"] = rate["rate"]
+        out[f"kl/{rate['policy']}"] = result["policies"][rate["policy"]]["kl"]
+    if "reward_model" in result:
+        out["reward_model_accuracy"] = result["reward_model"]["accuracy"]
+    return out
+
+
+STAGE = Stage(
+    kind="evaluate", summary="Compare policies on held-out prompts", Settings=EvaluateSettings, run=run, verb=False
+)

@@ -1,0 +1,56 @@
+"""Stage ``sample``: draw completions from a policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from assent.data.jsonl import write_completions
+from assent.data.readers import read_prompts
+from assent.models.device import pick_device
+from assent.models.load import load_causal
+from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.rollout.local import LocalEngine
+from assent.rollout.settings import SamplingOptions
+from assent.training.on_policy import encode_prompts
+from assent.types import Completion
+
+
+class SampleSettings(SamplingOptions):
+    """Sampling."""
+
+    model: str = Input("model", description="Model folder or hub name")
+    data: str = Input("data", description="Prompts: column prompt, messages or text")
+    n: int = Field(default=1, gt=0)
+    """Completions per prompt."""
+    slots: int = Field(default=128, gt=0)
+    """Rows decoded at once."""
+    truncate_prompts: Literal["left"] | None = None
+    """Cut prompts that leave no room for max_new_tokens on the left; unset = such a prompt is an error."""
+
+
+def run(settings: SampleSettings, context: Context) -> Metrics:
+    policy = load_causal(settings.model, pick_device())
+    engine = LocalEngine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
+    prompts = read_prompts(settings.data)
+    limit = policy.context_length - settings.max_new_tokens
+    encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
+    completions: list[Completion] = []
+    context.progress.start("sampling", len(encoded))
+    portion = max(1, settings.slots // settings.n)
+    for start in range(0, len(encoded), portion):
+        drawn = encoded[start : start + portion]
+        completions += engine.generate(drawn, settings.sampling(context.seed), settings.n)
+        context.progress.advance(len(drawn))
+    context.progress.stop()
+    by_id = {prompt.id: prompt for prompt in prompts}
+    write_completions(context.out / "completions.jsonl", ((by_id[c.prompt_id], c) for c in completions))
+    return {
+        "completions": len(completions),
+        "tokens_mean": sum(len(c.token_ids) for c in completions) / len(completions),
+        "ended_share": sum(c.finish_reason == "stop" for c in completions) / len(completions),
+    }
+
+
+STAGE = Stage(kind="sample", summary="Draw completions from a policy", Settings=SampleSettings, run=run)
