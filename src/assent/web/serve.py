@@ -31,7 +31,7 @@ def serve(
     """
     with FeedbackStore.open(store_url) as store:
         app = create_app(store, instructions, title=title, root_path=root_path, https=https)
-        with _listen(host, port) as listening:
+        with listen(host, port) as listening:
             ready(address(listening, root_path))
             config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
             uvicorn.Server(config).run(sockets=[listening])
@@ -45,7 +45,7 @@ def address(listening: socket.socket, root_path: str = "") -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{root_path}/"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A bound socket: an own bind tells a taken port apart, where the server would log it and exit."""
     nowhere = UserError(
         f"cannot serve on {host}:{port}: no such address; give a host of this machine and a port from 0 to 65535"

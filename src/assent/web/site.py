@@ -38,6 +38,8 @@ class Site:
     def render(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
         """A page from a template.  Every template has ``path``, ``markdown``, ``csrf`` and who is signed in."""
         annotator = annotator_of(request)
+        # The error page must come even when the store does not answer.
+        asking = annotator if template != "error.html" else None
         context = {
             "site": self,
             "version": __version__,
@@ -48,8 +50,8 @@ class Site:
             "markdown": markdown,
             "csrf": csrf_token(request),
             "annotator": annotator,
-            "progress": self.store.progress(annotator) if annotator else None,
-            "last_answer": self.store.last_answer(annotator) if annotator else None,
+            "progress": self.store.progress(asking) if asking else None,
+            "last_answer": self.store.last_answer(asking) if asking else None,
             "instructions": self.instructions,
             **context,
         }

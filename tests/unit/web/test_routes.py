@@ -5,6 +5,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
+from assent.errors import StoreError
 from assent.feedback import FeedbackStore, display_order, questions_from_completions
 from assent.types import Completion, Message, Prompt
 from assent.web.app import create_app
@@ -259,6 +260,20 @@ def test_health(client):
     reply = client.get("/healthz")
     assert reply.status_code == 200
     assert reply.json() == {"status": "ok"}
+
+
+def test_store_that_does_not_answer_is_explained(client, store, monkeypatch):
+    sign_in(client)
+
+    def fail(*_):
+        raise StoreError("the database did not answer <ouch>; nothing was changed")
+
+    for method in ("last_event", "next_question", "progress", "last_answer"):
+        monkeypatch.setattr(store, method, fail)
+    assert client.get("/healthz").status_code == 503
+    page = client.get("/rank")
+    assert page.status_code == 409
+    assert "did not answer &lt;ouch&gt;; nothing was changed" in page.text
 
 
 def test_behind_a_prefix(store):
