@@ -17,7 +17,7 @@ from assent.web.app import create_app
 def serve(
     store_url: str | Path,
     host: str = "127.0.0.1",
-    port: int = 8420,
+    port: int = 8321,
     instructions: str | None = None,
     root_path: str = "",
     title: str = "assent",

@@ -29,7 +29,7 @@ def test_taken_port_is_one_clear_error(tmp_path):
             serve(tmp_path / "feedback.sqlite", port=port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 8420), ("192.0.2.1", 0), ("127.0.0.1", 70000)])
+@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 8321), ("192.0.2.1", 0), ("127.0.0.1", 70000)])
 def test_address_of_another_machine_is_refused(tmp_path, host, port):
     with pytest.raises(UserError, match="cannot serve on"):
         serve(tmp_path / "feedback.sqlite", host=host, port=port)
