@@ -19,7 +19,7 @@ import numpy as np
 
 from assent.types import Demonstration, Prompt
 
-ASPECTS = ("acting", "plot", "music", "dialogue", "ending", "camera work", "pace", "humour", "setting", "cast")
+ASPECTS = ("acting", "plot", "music", "dialogue", "ending", "photography", "pace", "humour")
 GENRES = ("thriller", "comedy", "drama", "western", "mystery", "romance", "documentary", "musical")
 
 _FIRST = """silent golden broken hidden winter crimson last lonely paper electric burning frozen distant quiet savage
@@ -111,18 +111,16 @@ class Habits:
     rambles: float
 
 
-BASE_HABITS = Habits(coverage=0.8, right=0.85, unasked=0.5, insults=0.6, rambles=0.9)
+BASE_HABITS = Habits(coverage=0.85, right=0.88, unasked=0.2, insults=0.4, rambles=0.6)
 """The corpus that the base model reads: what one finds in the wild."""
-DEMONSTRATION_HABITS = Habits(coverage=0.85, right=0.92, unasked=0.35, insults=0.35, rambles=0.6)
+DEMONSTRATION_HABITS = Habits(coverage=0.88, right=0.92, unasked=0.15, insults=0.3, rambles=0.5)
 """Demonstrations by hurried people: better, far from faultless."""
 
 
 def film_prompt(film: Film, prompt_id: str) -> Prompt:
     """The prompt of a film, with what its metadata says about it."""
-    wishes = "".join(
-        f" {word}: {', '.join(aspects)}." for word, aspects in (("Liked", film.liked), ("Disliked", film.disliked)) if aspects
-    )
-    text = f"Film: The {film.title}, a {film.genre}.{wishes} Review:"
+    notes = ", ".join(f"{'good' if good else 'bad'} {aspect}" for aspect, good in _wishes(film))
+    text = f"Film: The {film.title}, a {film.genre}. Notes: {notes}. Review:"
     about = {"genre": film.genre, "liked": list(film.liked), "disliked": list(film.disliked)}
     return Prompt(id=prompt_id, text=text, metadata=about)
 
@@ -132,7 +130,7 @@ def sample_films(count: int, held_out: bool, seed: int) -> list[Film]:
     rng = _stream(seed, "held-out films" if held_out else "films")
     titles = [f"{a.title()} {b.title()}" for i, a in enumerate(_FIRST) for j, b in enumerate(_SECOND)
               if ((i + 3 * j) % 5 == 0) == held_out]  # fmt: skip
-    shapes = ((1, 1), (2, 0), (0, 2), (2, 1), (1, 2), (1, 0), (0, 1))
+    shapes = ((1, 1), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
     films: list[Film] = []
     for index in range(count):
         liked, disliked = shapes[index % len(shapes)]
@@ -191,11 +189,11 @@ class Reading:
 
     @property
     def utility(self) -> float:
-        """The true preference: higher is better; a faultless review of n aspects has n minus its length's cost."""
+        """The true preference, higher is better: what was asked for, said rightly, politely and without rambling."""
         if not self.words:
             return -3.0
         return (
-            1.0 * self.right - 1.0 * self.wrong - 0.5 * self.unasked - 0.5 * self.repeated - 1.5 * self.insults
+            2.0 * self.right - 1.5 * self.wrong - 1.0 * self.unasked - 0.5 * self.repeated - 1.5 * self.insults
             - 0.5 * self.rambles - 1.0 * self.garbled - 0.02 * self.words
         )  # fmt: skip
 

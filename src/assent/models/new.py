@@ -65,6 +65,7 @@ def new_causal(tokenizer: Any, shape: ShapeSettings, seed: int, device: str = "c
         num_attention_heads=shape.num_attention_heads,
         max_position_embeddings=shape.max_position_embeddings,
         tie_word_embeddings=True,
+        initializer_range=shape.hidden_size**-0.5,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
