@@ -37,7 +37,7 @@ class Prompt:
     id: str
     text: str | None = None
     messages: tuple[Message, ...] | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.messages is None):
@@ -82,7 +82,7 @@ class Completion:
     """The policy's version: a digest or ``name@step``."""
     sample_index: int = 0
     prompt_token_ids: tuple[int, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

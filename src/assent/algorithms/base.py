@@ -66,7 +66,7 @@ class Batch:
     """[P] float weight of each pair; the pairs of one ranking of K answers weigh 1 / C(K, 2) each."""
     pair_ties: Tensor
     """[P] bool, true where chosen and rejected have equal standing."""
-    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     """Row-shaped extras by the names of :data:`COLUMNS`: [B] or [B, T]."""
 
     def __getitem__(self, name: str) -> Tensor:
@@ -140,7 +140,7 @@ class Loss:
 
     terms: Mapping[str, Tensor]
     metrics: Mapping[str, Mean]
-    coefficients: Mapping[str, float] = field(default_factory=dict)
+    coefficients: Mapping[str, float] = field(default_factory=dict[str, float])
     """Per part; 1 where not named."""
 
 

@@ -73,4 +73,4 @@ def new_causal(tokenizer: Any, shape: ShapeSettings, seed: int, device: str = "c
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    return CausalModel(model.eval().to(device), tokenizer)
+    return CausalModel(model.eval().to(torch.device(device)), tokenizer)  # pyright: ignore[reportArgumentType]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings, read_texts
 from assent.errors import RecipeError
 from assent.evaluation.diversity import diversity
+from assent.evaluation.intervals import wilson_interval
 from assent.evaluation.kl import sequence_kl, token_log_ratios
 from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.evaluation.win_rates import win_rate
@@ -24,7 +27,6 @@ from assent.pipeline.stages.evidence import classifier_quality, feedback_quality
 from assent.rewards.model import ModelReward
 from assent.rewards.rule import FunctionReward, load_function
 from assent.rewards.source import RewardSource
-from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
@@ -35,15 +37,20 @@ from assent.types import Completion, Prompt
 class EvaluateSettings(SamplingOptions):
     """Evaluation."""
 
-    policies: dict[str, str] = Input("model", description="Name -> model folder or hub name")
+    model: str | None = Input("model", None, "The model to evaluate, where policies are not named")
+    against: str | None = Input("model", None, "The model it is compared with; unset = figures of the one alone")
+    policies: dict[str, str] = Input("model", {}, "Name -> model folder or hub name, to compare several")
     data: str = Input("data", description="Held-out prompts")
     reference: str = "sft"
-    """The policy that the others are compared with: wins against it, and KL from it."""
+    """Among policies, the one that the others are compared with: wins against it, and KL from it."""
     judge: str | None = Input("model", None, "Reward model that judges; it must not be the one trained against")
     judge_function: str | None = None
     """A function of prompt and text that judges instead, as module:function or path.py:function."""
     judge_name: str = "the judge"
     """What the report calls the judge."""
+    judge_kind: Literal["simulated", "classifier", "model", "function"] = "model"
+    """What the report says it is: the world's own simulated preference, a classifier whose sign counts (the share of
+    positive completions leads), a reward model, or a function."""
     reward: str | None = Input("model", None, "The reward model that was trained against")
     base: str | None = Input("model", None, "Model that perplexity is measured under, usually the pretrained one")
     base_text: str | None = Input("data", None, "Held-out text; each policy's perplexity on it shows what was lost")
@@ -61,7 +68,8 @@ class EvaluateSettings(SamplingOptions):
 @dataclass
 class _Sampled:
     completions: list[Completion]
-    utilities: tuple[float, ...]
+    utilities: tuple[float, ...] | None
+    """``None`` without a judge."""
     rewards: tuple[float, ...] | None
     logprobs: list[list[float]]
     ref_logprobs: list[list[float]]
@@ -69,32 +77,45 @@ class _Sampled:
 
 
 def run(settings: EvaluateSettings, context: Context) -> Metrics:
-    if settings.reference not in settings.policies:
-        raise RecipeError(f"evaluate: reference '{settings.reference}' is none of {', '.join(settings.policies)}")
+    policies, reference_name = _policies(settings)
     prompts = read_prompts(settings.data)[: settings.max_prompts]
-    reference = load_causal(settings.policies[settings.reference], pick_device())
+    reference = load_causal(policies[reference_name], pick_device())
     base = load_causal(settings.base, pick_device()) if settings.base else None
     judge, reward = _judge(settings, reference), _reward(settings, reference)
-    context.progress.start("evaluating", len(settings.policies))
+    context.progress.start("evaluating", len(policies))
     sampled: dict[str, _Sampled] = {}
-    for name in [settings.reference, *(n for n in settings.policies if n != settings.reference)]:
-        policy = reference if name == settings.reference else load_causal(settings.policies[name], pick_device())
-        sampled[name] = _sample(name, policy, reference, base, judge, reward, prompts, settings, context)
+    for name in [reference_name, *(n for n in policies if n != reference_name)]:
+        policy = reference if name == reference_name else load_causal(policies[name], pick_device())
+        sampled[name] = _sample(policy, reference, base, judge, reward, prompts, settings, context.seed)
         context.progress.advance()
     context.progress.stop()
-    result = _result(settings, prompts, sampled)
+    result = _result(settings, reference_name, prompts, sampled)
     result |= _evidence(settings, reward, judge)
     atomic_write_json(context.out / "evaluation.json", result)
     write_jsonl(context.out / "samples.jsonl", _samples(reference.tokenizer, prompts, sampled, settings.shown))
     return _headline(result)
 
 
-def _judge(settings: EvaluateSettings, policy: CausalModel) -> RewardSource:
-    if (settings.judge is None) == (settings.judge_function is None):
-        raise RecipeError("evaluate: give either judge (a model) or judge_function")
+def _policies(settings: EvaluateSettings) -> tuple[dict[str, str], str]:
+    """The policies by name, and the name of the reference."""
+    if bool(settings.policies) == (settings.model is not None):
+        raise RecipeError("evaluate: give either model (and against), or policies")
+    if settings.model is not None:
+        named = {"model": settings.model} | ({"against": settings.against} if settings.against else {})
+        return named, "against" if settings.against else "model"
+    if settings.reference not in settings.policies:
+        raise RecipeError(f"evaluate: reference '{settings.reference}' is none of {', '.join(settings.policies)}")
+    return settings.policies, settings.reference
+
+
+def _judge(settings: EvaluateSettings, policy: CausalModel) -> RewardSource | None:
+    if settings.judge is not None and settings.judge_function is not None:
+        raise RecipeError("evaluate: give judge (a model) or judge_function, not both")
     if settings.judge_function:
         return FunctionReward(load_function(settings.judge_function), settings.judge_name)
-    return ModelReward(load_reward_model(str(settings.judge), pick_device()), policy.tokenizer)
+    if settings.judge is None:
+        return None
+    return ModelReward(load_reward_model(settings.judge, pick_device()), policy.tokenizer)
 
 
 def _reward(settings: EvaluateSettings, policy: CausalModel) -> ModelReward | None:
@@ -104,31 +125,26 @@ def _reward(settings: EvaluateSettings, policy: CausalModel) -> ModelReward | No
 
 
 def _sample(
-    name: str,
     policy: CausalModel,
     reference: CausalModel,
     base: CausalModel | None,
-    judge: RewardSource,
+    judge: RewardSource | None,
     reward: ModelReward | None,
     prompts: Sequence[Prompt],
     settings: EvaluateSettings,
-    context: Context,
+    seed: int,
 ) -> _Sampled:
     limit = policy.context_length - settings.max_new_tokens
-    encoded: Sequence[EncodedPrompt] = encode_prompts(policy.tokenizer, prompts, limit, None, settings.data)
-    completions = LocalEngine(policy, policy_name=name).generate(encoded, settings.sampling(context.seed), 1)
-    utilities = judge.score(prompts, completions).values
+    encoded = encode_prompts(policy.tokenizer, prompts, limit, None, settings.data)
+    completions = LocalEngine(policy).generate(encoded, settings.sampling(seed), 1)
+    utilities = judge.score(prompts, completions).values if judge else None
     rewards = reward.score(prompts, completions).values if reward else None
     # Both sides by the trainer's path, so that a policy's KL from itself is exactly zero.
     logprobs = token_logprobs(policy, completions, settings.temperature)
     ref_logprobs = token_logprobs(reference, completions, settings.temperature)
-    texts = [c.text for c in completions]
-    kl, spread = sequence_kl(logprobs, ref_logprobs), diversity(texts)
-    count = len(utilities)
-    mean = sum(utilities) / count
+    kl, spread = sequence_kl(logprobs, ref_logprobs), diversity([c.text for c in completions])
+    count = len(completions)
     figures = {
-        "utility": mean,
-        "utility_se": (sum((u - mean) ** 2 for u in utilities) / max(1, count - 1) / count) ** 0.5,
         "kl": kl.k1,
         "kl_se": kl.k1_se,
         "kl_k3": kl.k3,
@@ -136,10 +152,13 @@ def _sample(
         "words": spread.words,
         "ended_share": sum(c.finish_reason == "stop" for c in completions) / count,
     }
+    if utilities is not None:
+        figures |= {"utility": float(np.mean(utilities)), "utility_se": float(np.std(utilities) / count**0.5)}
+    if utilities is not None and settings.judge is not None:
+        low, high = wilson_interval(positive := sum(u > 0 for u in utilities), count)
+        figures |= {"positive_rate": positive / count, "positive_rate_low": low, "positive_rate_high": high}
     if rewards is not None:
-        figures["reward"] = sum(rewards) / count
-    if settings.judge is not None:
-        figures["positive_rate"] = sum(u > 0 for u in utilities) / count
+        figures["reward"] = float(np.mean(rewards))
     if base is not None:
         figures["perplexity"] = perplexity(token_logprobs(base, completions, 1.0))
     if settings.base_text is not None:
@@ -157,28 +176,37 @@ def _text_perplexity(policy: CausalModel, source: str) -> float:
     return perplexity(token_logprobs(policy, rows, 1.0))
 
 
-def _result(settings: EvaluateSettings, prompts: Sequence[Prompt], sampled: dict[str, _Sampled]) -> dict[str, Any]:
-    ids = [prompt.id for prompt in prompts]
-    base = sampled[settings.reference]
-    rates = []
-    for name, item in sampled.items():
+def _result(
+    settings: EvaluateSettings, reference: str, prompts: Sequence[Prompt], sampled: dict[str, _Sampled]
+) -> dict[str, Any]:
+    base = sampled[reference]
+    for item in sampled.values():
         for share in ("perplexity", "distinct_2"):
             if base.figures.get(share) and share in item.figures:
                 item.figures[f"{share}_ratio"] = item.figures[share] / base.figures[share]
-        if name != settings.reference:
-            rate = win_rate(ids, item.utilities, base.utilities, settings.tie_width)
-            rates.append({"policy": name, "against": settings.reference, **asdict(rate)})
     return {
         "judge": settings.judge_name,
-        "judge_kind": "function" if settings.judge_function else "model",
-        "reference": settings.reference,
+        "judge_kind": settings.judge_kind,
+        "reference": reference,
         "prompts": len(prompts),
         "policies": {name: item.figures for name, item in sampled.items()},
-        "win_rates": rates,
+        "win_rates": _win_rates([prompt.id for prompt in prompts], reference, sampled, settings.tie_width),
     }
 
 
-def _evidence(settings: EvaluateSettings, reward: ModelReward | None, judge: RewardSource) -> dict[str, Any]:
+def _win_rates(ids: list[str], reference: str, sampled: dict[str, _Sampled], tie_width: float) -> list[dict[str, Any]]:
+    """Each policy against the reference, and then each against each other."""
+    others = [name for name in sampled if name != reference]
+    matches = [(name, reference) for name in others] + list(itertools.combinations(others, 2))
+    rates: list[dict[str, Any]] = []
+    for one, two in matches:
+        ours, theirs = sampled[one].utilities, sampled[two].utilities
+        if ours is not None and theirs is not None:
+            rates.append({"policy": one, "against": two, **asdict(win_rate(ids, ours, theirs, tie_width))})
+    return rates
+
+
+def _evidence(settings: EvaluateSettings, reward: ModelReward | None, judge: RewardSource | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     truth = judge if settings.judge_function else None
     if reward is not None and settings.comparisons:
@@ -200,10 +228,11 @@ def _samples(
             completion = item.completions[i]
             columns[name] = {
                 "text": completion.text,
-                "utility": item.utilities[i],
                 "tokens": [tokenizer.decode([token]) for token in completion.token_ids],
                 "token_kl": token_log_ratios(item.logprobs[i], item.ref_logprobs[i]),
             }
+            if item.utilities is not None:
+                columns[name]["utility"] = item.utilities[i]
             if item.rewards is not None:
                 columns[name]["reward"] = item.rewards[i]
         rows.append({"prompt": prompt.shown(), "completions": columns})
@@ -213,13 +242,14 @@ def _samples(
 def _headline(result: dict[str, Any]) -> dict[str, float]:
     out: dict[str, float] = {}
     for rate in result["win_rates"]:
-        out[f"win_rate/{rate['policy']}"] = rate["rate"]
-        out[f"kl/{rate['policy']}"] = result["policies"][rate["policy"]]["kl"]
+        if rate["against"] == result["reference"]:
+            out |= {f"win_rate/{rate['policy']}": rate["rate"], f"win_rate_low/{rate['policy']}": rate["low"]}
+    for name, figures in result["policies"].items():
+        kept = ("kl", "positive_rate", "distinct_2", "perplexity")
+        out |= {f"{key}/{name}": figures[key] for key in kept if key in figures}
     if "reward_model" in result:
         out["reward_model_accuracy"] = result["reward_model"]["accuracy"]
     return out
 
 
-STAGE = Stage(
-    kind="evaluate", summary="Compare policies on held-out prompts", Settings=EvaluateSettings, run=run, verb=False
-)
+STAGE = Stage(kind="evaluate", summary="Evaluate policies on held-out prompts", Settings=EvaluateSettings, run=run)
