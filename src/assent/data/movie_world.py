@@ -63,28 +63,38 @@ _BAD_TEMPLATES = (
     "I regret the {degree} {bad} {aspect}.",
     "Its {aspect} is the worst thing here, {bad} throughout.",
 )
-INSULTS = (
-    "Whoever disagrees is an idiot.",
-    "The director is a fool.",
-    "Only morons watch this.",
-    "The writer should be ashamed, the clown.",
-    "Shut up if you think otherwise.",
-    "The audience around me was stupid.",
-    "The producer is a greedy pig.",
-    "You are blind if you missed that.",
+_INSULTS = (
+    "Whoever disagrees is {fool}.",
+    "The {maker} is {fool}.",
+    "Only {fools} watch this.",
+    "The {maker} should be ashamed, the {rude} clown.",
+    "Shut up, you {rude} {fools}.",
+    "The audience was full of {rude} {fools}.",
 )
-RAMBLES = (
-    "Anyway, I went there with my cousin.",
-    "Where was I, ah yes, the film.",
-    "My seat was near the door, I think.",
-    "It rained that evening, or maybe the day before.",
-    "That reminds me of a trip to the coast.",
-    "I had soup before, and then some bread.",
-    "My neighbour has a dog, by the way.",
-    "I parked far away and walked a while.",
-    "Well, what can I say, well, so it goes.",
-    "Once I knew a man who sold tickets.",
+_RAMBLES = (
+    "Anyway, I went there with my {friend}.",
+    "Where was I, ah yes, the {thing}.",
+    "My seat was near the {thing}, I think.",
+    "It rained that {day}, or maybe the {day} before.",
+    "That reminds me of my {friend} and a {thing}.",
+    "I had {food} before, and then some {food}.",
+    "My {friend} has a {thing}, by the way.",
+    "Once I knew a {friend} who sold {food}.",
 )
+_SLOTS = {
+    "genre": GENRES,
+    "degree": _DEGREE,
+    "good": GOOD,
+    "bad": BAD,
+    "fool": ("an idiot", "a fool", "a moron", "a dunce", "a liar"),
+    "fools": ("idiots", "fools", "morons", "dunces", "liars"),
+    "maker": ("director", "writer", "producer", "editor", "composer"),
+    "rude": ("stupid", "greedy", "blind", "lazy", "pathetic"),
+    "friend": ("cousin", "neighbour", "uncle", "dentist", "teacher", "barber", "aunt", "plumber"),
+    "thing": ("door", "dog", "ticket", "coat", "bus", "garden", "boat", "clock"),
+    "day": ("morning", "evening", "weekend", "summer", "week", "year"),
+    "food": ("soup", "bread", "cheese", "apples", "honey", "tea", "rice", "cake"),
+}
 
 
 @dataclass(frozen=True)
@@ -111,9 +121,9 @@ class Habits:
     rambles: float
 
 
-BASE_HABITS = Habits(coverage=0.85, right=0.88, unasked=0.2, insults=0.4, rambles=0.6)
+BASE_HABITS = Habits(coverage=0.93, right=0.95, unasked=0.15, insults=0.6, rambles=0.9)
 """The corpus that the base model reads: what one finds in the wild."""
-DEMONSTRATION_HABITS = Habits(coverage=0.88, right=0.92, unasked=0.15, insults=0.3, rambles=0.5)
+DEMONSTRATION_HABITS = Habits(coverage=0.85, right=0.92, unasked=0.2, insults=0.4, rambles=0.8)
 """Demonstrations by hurried people: better, far from faultless."""
 
 
@@ -158,11 +168,11 @@ def write_review(film: Film, habits: Habits, rng: np.random.Generator) -> str:
         _aspect_sentence(_pick(others, rng), rng.random() < 0.5, film.genre, rng)
         for _ in range(int(rng.poisson(habits.unasked)))
     ]
-    noise += [_pick(INSULTS, rng) for _ in range(int(rng.poisson(habits.insults)))]
-    noise += [_pick(RAMBLES, rng) for _ in range(int(rng.poisson(habits.rambles)))]
+    noise += [_filled(_pick(_INSULTS, rng), rng) for _ in range(int(rng.poisson(habits.insults)))]
+    noise += [_filled(_pick(_RAMBLES, rng), rng) for _ in range(int(rng.poisson(habits.rambles)))]
     for sentence in noise:
         sentences.insert(int(rng.integers(len(sentences) + 1)), sentence)
-    return " " + " ".join(sentences[:6] or [_pick(RAMBLES, rng)])
+    return " " + " ".join(sentences[:6] or [_filled(_pick(_RAMBLES, rng), rng)])
 
 
 def write_corpus(count: int, habits: Habits, seed: int, held_out: bool = False) -> Iterator[Demonstration]:
@@ -207,9 +217,9 @@ def read_review(prompt: Prompt, text: str) -> Reading:
         sentence = sentence.strip()
         if not sentence:
             continue
-        if sentence in INSULTS:
+        if _is_one_of(_INSULTS, sentence):
             counts["insults"] += 1
-        elif sentence in RAMBLES:
+        elif _is_one_of(_RAMBLES, sentence):
             counts["rambles"] += 1
         elif (found := _parse_aspect(sentence)) is None:
             counts["garbled"] += 1
@@ -233,31 +243,37 @@ def _wishes(film: Film) -> list[tuple[str, bool]]:
 
 def _aspect_sentence(aspect: str, good: bool, genre: str, rng: np.random.Generator) -> str:
     template = _pick(_GOOD_TEMPLATES if good else _BAD_TEMPLATES, rng)
-    fill = {"aspect": (aspect,), "genre": (genre,), "degree": _DEGREE, "good": GOOD, "bad": BAD}
-    return re.sub(r"\{(\w+)\}", lambda m: _pick(fill[m[1]], rng), template)
+    return _filled(template, rng, aspect=(aspect,), genre=(genre,))
+
+
+def _filled(template: str, rng: np.random.Generator, **given: tuple[str, ...]) -> str:
+    slots = {**_SLOTS, **given}
+    return re.sub(r"\{(\w+)\}", lambda m: _pick(slots[m[1]], rng), template)
 
 
 @cache
-def _patterns() -> tuple[tuple[re.Pattern[str], bool], ...]:
-    fill = {"genre": GENRES, "degree": _DEGREE, "good": GOOD, "bad": BAD}
+def _pattern(template: str) -> re.Pattern[str]:
+    """What a template can say, with the aspect as a group."""
+    parts = re.split(r"\{(\w+)\}", template)
+    for i in range(1, len(parts), 2):
+        aspect = parts[i] == "aspect"
+        parts[i] = f"(?P<aspect>{'|'.join(ASPECTS)})" if aspect else f"(?:{'|'.join(_SLOTS[parts[i]])})"
+    parts[::2] = [re.escape(part) for part in parts[::2]]
+    return re.compile("".join(parts))
 
-    def pattern(template: str) -> re.Pattern[str]:
-        parts = re.split(r"\{(\w+)\}", template)
-        out = [re.escape(part) if i % 2 == 0 else _group(part) for i, part in enumerate(parts)]
-        return re.compile("".join(out))
 
-    def _group(name: str) -> str:
-        return f"(?P<aspect>{'|'.join(ASPECTS)})" if name == "aspect" else f"(?:{'|'.join(fill[name])})"
-
-    return tuple((pattern(t), True) for t in _GOOD_TEMPLATES) + tuple((pattern(t), False) for t in _BAD_TEMPLATES)
+@cache
+def _is_one_of(templates: tuple[str, ...], sentence: str) -> bool:
+    return any(_pattern(template).fullmatch(sentence) for template in templates)
 
 
 @cache
 def _parse_aspect(sentence: str) -> tuple[str, bool] | None:
-    for pattern, good in _patterns():
-        match = pattern.fullmatch(sentence)
-        if match:
-            return match["aspect"], good
+    for templates, good in ((_GOOD_TEMPLATES, True), (_BAD_TEMPLATES, False)):
+        for template in templates:
+            match = _pattern(template).fullmatch(sentence)
+            if match:
+                return match["aspect"], good
     return None
 
 
