@@ -1,0 +1,80 @@
+"""The two recipes run whole, as a user runs them, and show what they claim."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared"
+SST2 = SHARED / "data" / "sst2" / "glue"
+POLICY = SHARED / "models" / "reviews-6m"
+
+pytestmark = pytest.mark.slow
+
+
+def assent(*arguments: str) -> str:
+    command = [sys.executable, "-m", "assent", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "quickstart"
+    assent("run", "recipes/quickstart.yaml", "--out", str(out))
+    return out
+
+
+def test_quickstart_aligns_the_policy_without_breaking_its_language(quickstart: Path) -> None:
+    figures = json.loads((quickstart / "report.json").read_text())
+    print(figures)
+    assert figures["win_rate"] >= 0.8
+    assert figures["win_rate_low"] > 0.7
+    assert figures["perplexity_ratio"] <= 1.5
+    assert figures["distinct_2_ratio"] >= 0.7
+    assert 0 < figures["kl"] < 30
+    # A reward model cannot beat annotator noise; one that knows nothing scores a half.
+    assert 0.6 < figures["reward_model_accuracy"] < figures["reward_model_ceiling"] < 1
+    assert figures["wall_seconds"] > 0
+    assert {"sft", "ppo", "dpo"} <= set(figures["policies"])
+
+
+def test_quickstart_again_does_no_work_twice(quickstart: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in quickstart.glob("stages/*/manifest.json")}
+    assert len(before) == 11
+    assent("run", "recipes/quickstart.yaml", "--out", str(quickstart))
+    assert {path: path.stat().st_mtime_ns for path in quickstart.glob("stages/*/manifest.json")} == before
+
+
+def test_quickstart_models_load_with_plain_transformers(quickstart: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(quickstart / "ppo")
+    policy = AutoModelForCausalLM.from_pretrained(quickstart / "ppo")
+    prompt = "Film: The Silent Harbor, a thriller. Notes: good music. Review:"
+    out = policy.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=40, do_sample=False)
+    assert "music" in tokenizer.decode(out[0], skip_special_tokens=True).removeprefix(prompt)
+    reward = AutoModelForSequenceClassification.from_pretrained(quickstart / "reward")
+    assert reward(**tokenizer(prompt, return_tensors="pt")).logits.shape == (1, 1)
+
+
+@pytest.mark.skipif(
+    not (SST2.is_dir() and POLICY.is_dir()), reason="needs SST-2 and the small model beside the checkout"
+)
+def test_sentiment_reaches_positive_reviews(tmp_path: Path) -> None:
+    out = tmp_path / "sentiment"
+    local = {"sst2.data": SST2 / "train.tsv", "sst2.dev": SST2 / "dev.tsv", "sft.model": POLICY, "judge.model": POLICY}
+    sets = [f"{key}={value}" for key, value in local.items()] + ["sft.add_bos=true", "judge.add_bos=true"]
+    assent("run", "recipes/sentiment.yaml", "--out", str(out), *[word for item in sets for word in ("--set", item)])
+    figures = json.loads((out / "report.json").read_text())
+    print(figures)
+    assert figures["positive_rate"] >= 0.85
+    assert figures["positive_rate_sft"] < 0.75
+    assert figures["kl"] > 0
+    assert figures["reward_model_accuracy"] > 0.7
