@@ -179,8 +179,9 @@ def token_mean(mask: Tensor) -> Part:
 
 
 def row_mean(rows: Tensor) -> Part:
-    """The mean over weighted rows or pairs.  ``rows`` [B] or [P] float weights."""
-    return Part(rows.float(), rows.float().sum())
+    """The mean over weighted rows or pairs.  ``rows`` [B] or [P] weights, kept in float64 where they come so."""
+    weights = rows if rows.dtype == torch.float64 else rows.float()
+    return Part(weights, weights.sum())
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Mean:

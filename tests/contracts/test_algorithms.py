@@ -1,0 +1,250 @@
+"""Every algorithm keeps the contract; and for each part of it, an algorithm that breaks it is caught."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from assent.algorithms import ALGORITHMS, load_algorithm
+from assent.algorithms.base import Algorithm, Loss, Mean, Part, token_mean
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.reward_model import RewardModelSettings
+from assent.testing.algorithm import check_algorithm, synthetic_batch
+
+SFT, DPO, PPO, REWARD = (load_algorithm(name) for name in ("sft", "dpo", "ppo", "reward"))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_keeps_the_contract(name: str):
+    algorithm = load_algorithm(name)
+    assert algorithm.name == name
+    check_algorithm(algorithm)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        (
+            "ppo",
+            PPOSettings(
+                entropy_coefficient=0.1,
+                value_clip=0,
+                kl_target=2.0,
+                gamma=0.9,
+                reward_clip=0.5,
+                whiten_rewards=True,
+                missing_eos_penalty=1.0,
+            ),
+        ),
+        ("ppo", PPOSettings(entropy_coefficient=0.1, clip_low=0.1, clip_high=0.3, whiten_advantages=False)),
+        ("dpo", DPOSettings(beta=0.5, label_smoothing=0.1)),
+        ("reward", RewardModelSettings(label_smoothing=0.1, centre=0.5)),
+    ],
+)
+def test_the_contract_holds_for_other_settings(name: str, settings: Any):
+    check_algorithm(load_algorithm(name), settings)
+
+
+def changed(algorithm: Algorithm, change: Callable[[Loss, Any, Any], Loss], **other: Any) -> Algorithm:
+    """``algorithm`` with its loss changed: ``change(loss, outputs, batch)``."""
+
+    def loss(outputs: Any, batch: Any, settings: Any) -> Loss:
+        return change(algorithm.loss(outputs, batch, settings), outputs, batch)
+
+    return replace(algorithm, loss=loss, **other)
+
+
+def terms(loss: Loss, **new: torch.Tensor) -> Loss:
+    return replace(loss, terms={**loss.terms, **new})
+
+
+def mean_in_loss() -> Algorithm:
+    """Reduces by itself, over the microbatch."""
+    return changed(SFT, lambda loss, o, b: terms(loss, nll=loss.terms["nll"] / b.completion_mask.sum()))
+
+
+def padding_counts() -> Algorithm:
+    """Divides by the width of the batch."""
+    return changed(SFT, lambda loss, o, b: terms(loss, nll=loss.terms["nll"] / b.tokens.shape[1]))
+
+
+def order_counts() -> Algorithm:
+    """The first row of the optimiser batch counts twice."""
+
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        first = torch.zeros(batch.rows, dtype=torch.float64)
+        first[0] = 1.0
+        return batch.with_columns(labels=first), state, {}
+
+    return changed(
+        SFT, lambda loss, o, b: terms(loss, nll=loss.terms["nll"] * (1 + b["labels"][:, None])), prepare=prepare
+    )
+
+
+def mask_forgotten() -> Algorithm:
+    """Means over all positions, the prompt's too."""
+    return replace(SFT, weights=lambda b, s: {"nll": token_mean(b.mask)})
+
+
+def gradient_wrong() -> Algorithm:
+    """The value is right, the gradient has the wrong sign."""
+
+    def flip(loss: Loss, outputs: Any, batch: Any) -> Loss:
+        nll = loss.terms["nll"]
+        return terms(loss, nll=2 * nll.detach() - nll)
+
+    return changed(SFT, flip)
+
+
+def detached() -> Algorithm:
+    return changed(SFT, lambda loss, o, b: terms(loss, nll=loss.terms["nll"].detach()))
+
+
+def metric_infinite() -> Algorithm:
+    broken = Mean(torch.tensor(float("nan")), torch.tensor(1.0))
+    return changed(SFT, lambda loss, o, b: replace(loss, metrics={"loss": broken}))
+
+
+def metric_carries_gradient() -> Algorithm:
+    return changed(SFT, lambda loss, o, b: replace(loss, metrics={"loss": Mean(o.logprobs.sum(), torch.tensor(1.0))}))
+
+
+def weights_from_outputs() -> Algorithm:
+    """Remembers the last outputs and weighs by them."""
+    seen: list[float] = [1.0]
+
+    def keep(loss: Loss, outputs: Any, batch: Any) -> Loss:
+        seen[0] = float(outputs.logprobs.detach().mean())
+        return loss
+
+    def weights(batch: Any, settings: Any) -> Any:
+        part = token_mean(batch.completion_mask)
+        return {"nll": Part(part.weights * seen[0], part.count)}
+
+    return changed(SFT, keep, weights=weights)
+
+
+def weights_of_other_shape() -> Algorithm:
+    return replace(SFT, weights=lambda b, s: {"nll": token_mean(b.completion_mask[:, 1:])})
+
+
+def part_without_weights() -> Algorithm:
+    return changed(SFT, lambda loss, o, b: terms(loss, more=loss.terms["nll"]))
+
+
+def counts_do_not_add_up() -> Algorithm:
+    def weights(batch: Any, settings: Any) -> Any:
+        return {"nll": Part(batch.completion_mask.float(), torch.ones(()))}
+
+    return replace(SFT, weights=weights)
+
+
+def single_precision() -> Algorithm:
+    """float32 inside, whatever comes: float64 cannot agree to 1e-9 over partitions, nor finite differences."""
+    return changed(SFT, lambda loss, o, b: terms(loss, nll=(-o.logprobs.float() * 1e3).round() / 1e3))
+
+
+def half_precision() -> Algorithm:
+    """Weights in bfloat16, so that the sum is."""
+
+    def weights(batch: Any, settings: Any) -> Any:
+        part = token_mean(batch.completion_mask)
+        return {"nll": Part(part.weights.bfloat16(), part.count)}
+
+    return replace(SFT, weights=weights)
+
+
+def ratio_not_clamped() -> Algorithm:
+    """exp of whatever difference."""
+
+    def loss(outputs: Any, batch: Any, settings: Any) -> Loss:
+        return Loss({"nll": -(outputs.logprobs - batch["old_logprobs"]).exp()}, {})
+
+    return replace(SFT, loss=loss, needs=frozenset({"old_logprobs"}))
+
+
+def column_not_declared() -> Algorithm:
+    return replace(DPO, needs=frozenset())
+
+
+def output_not_declared() -> Algorithm:
+    return replace(PPO, outputs=frozenset({"logprobs", "values"}))
+
+
+def unknown_need() -> Algorithm:
+    return replace(SFT, needs=frozenset({"teacher_logits"}))
+
+
+def state_in_place() -> Algorithm:
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        state["kl_coefficient"] = 7.0
+        return PPO.prepare(batch, settings, state)
+
+    return replace(PPO, prepare=prepare)
+
+
+def state_not_plain() -> Algorithm:
+    return replace(SFT, prepare=lambda b, s, state: (b, {"running": torch.zeros(1)}, {}))
+
+
+def column_in_place() -> Algorithm:
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        batch["scores"].sub_(1.0)
+        return PPO.prepare(batch, settings, state)
+
+    return replace(PPO, prepare=prepare)
+
+
+def figure_infinite() -> Algorithm:
+    return replace(SFT, prepare=lambda b, s, state: (b, state, {"speed": float("inf")}))
+
+
+CAUGHT = [
+    (mean_in_loss, "the loss changes with two microbatches"),
+    (padding_counts, "changes with"),
+    (order_counts, "the loss changes with the order of the rows"),
+    (mask_forgotten, "masked positions of 'logprobs' get gradient"),
+    (gradient_wrong, "finite differences give"),
+    (detached, "has no gradient"),
+    (metric_infinite, "the metric 'loss' is nan"),
+    (metric_carries_gradient, "the metric 'loss' carries a gradient"),
+    (weights_from_outputs, "hang on something besides the batch"),
+    (weights_of_other_shape, "the weights of 'nll' are of shape"),
+    (part_without_weights, "but terms"),
+    (counts_do_not_add_up, "the counts of 'nll' do not add up"),
+    (single_precision, "has no gradient|zero|finite differences give"),
+    (half_precision, "are in torch.bfloat16, not in float32"),
+    (ratio_not_clamped, "far from the old policy"),
+    (unknown_need, "'teacher_logits'"),
+    (state_in_place, "changes its state in place"),
+    (state_not_plain, "state is not plain data"),
+    (column_in_place, "changes the column 'scores' in place"),
+    (figure_infinite, "figure 'speed' is inf"),
+]
+
+
+@pytest.mark.parametrize(("plant", "message"), CAUGHT, ids=[plant.__name__ for plant, _ in CAUGHT])
+def test_a_broken_algorithm_is_caught(plant: Callable[[], Algorithm], message: str):
+    with pytest.raises(AssertionError, match=message):
+        check_algorithm(plant())
+
+
+def test_what_is_not_declared_is_not_there():
+    with pytest.raises(KeyError, match="no column 'ref_logprobs'"):
+        check_algorithm(column_not_declared())
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_algorithm(output_not_declared())
+
+
+def test_the_synthetic_batch_has_what_the_checks_need():
+    batch = synthetic_batch()
+    gaps = [row.int().diff().eq(1).sum() + row[0] for row in batch.completion_mask]
+    assert max(int(g) for g in gaps) == 2  # a conversation of two turns
+    assert batch.pair_ties.any()
+    assert not batch.pair_ties.all()
+    assert len(batch.pair_weights.unique()) == 3
+    assert bool((batch.groups[batch.pairs[:, 0]] == batch.groups[batch.pairs[:, 1]]).all())
+    assert len(batch.mask.sum(1).unique()) > 3
