@@ -40,7 +40,8 @@ class CausalModel(nn.Module):
         """Every token that ends a completion: the tokenizer's, and those that ``generation_config`` names."""
         listed = getattr(self.model.generation_config, "eos_token_id", None)
         ids = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
-        return tuple(dict.fromkeys([self.tokenizer.eos_token_id, *ids]))
+        own = self.tokenizer.eos_token_id
+        return tuple(dict.fromkeys([*([] if own is None else [own]), *ids]))
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """Last hidden states [B, T, D] of right-padded tokens [B, T]."""
@@ -69,22 +70,42 @@ class CausalModel(nn.Module):
         return out, torch.zeros_like(out).index_put(place, entropy)
 
 
+class _Given:
+    """What a trunk would return, of which only the hidden states are there."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self.last_hidden_state = hidden
+
+    def __getattr__(self, name: str) -> None:
+        """Caches, attentions and the like, whatever the architecture calls them."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+    def __getitem__(self, place: int) -> Tensor:
+        return self.last_hidden_state
+
+
 def _whole_logits(model: Any, hidden: Tensor) -> Tensor:
-    """Logits by the model's own head code, fed with states that were computed already."""
+    """Logits by the model's own head code, fed with states that were computed already: the trunk does not run."""
     trunk = model.base_model
-    given = type("Given", (), {"last_hidden_state": hidden, "past_key_values": None, "hidden_states": None,
-                               "attentions": None, "__getitem__": lambda self, i: hidden})()  # fmt: skip
-    handle = trunk.register_forward_hook(lambda *_: given)
+    given = _Given(hidden)
+    before = trunk.__dict__.get("forward")
+    trunk.forward = lambda *args, **kwargs: given
     try:
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long, device=hidden.device)
         return model(input_ids=ids, use_cache=False).logits
     finally:
-        handle.remove()
+        del trunk.forward
+        if before is not None:
+            trunk.forward = before
 
 
 @torch.no_grad()
 def _head_is_matrix(model: Any) -> bool:
-    """Whether logits are exactly hidden @ W^T, found by trying it once rather than by a list of architectures."""
+    """Whether logits are exactly hidden @ W^T, found by trying it once rather than by a list of architectures.
+
+    Tried with states so large that the logits reach the size of a trained model's: a soft cap shows only there.
+    """
     head = model.get_output_embeddings()
     if head is None or getattr(head, "bias", None) is not None:
         return False
@@ -92,5 +113,7 @@ def _head_is_matrix(model: Any) -> bool:
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
     if hidden.shape[-1] != head.weight.shape[1]:
         return False
-    whole = model(input_ids=ids, use_cache=False).logits
-    return bool(torch.allclose(whole, hidden @ head.weight.T, rtol=1e-3, atol=1e-3))
+    plain = hidden @ head.weight.T
+    scale = 100.0 / plain.abs().max().clamp(min=1e-6)
+    whole = _whole_logits(model, hidden * scale)
+    return whole.shape == plain.shape and bool(torch.allclose(whole, plain * scale, rtol=1e-3, atol=1e-2))

@@ -88,9 +88,12 @@ def _stored_labels(source: str | Path) -> int | None:
 
 
 def _fit_embeddings(model: Any, tokenizer: Any) -> None:
+    """Grow the embeddings by a PAD of its own where needed; new rows are drawn, the same ones at every load."""
     ensure_pad_token(tokenizer, int(model.config.vocab_size))
     if len(tokenizer) > model.config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
 
 
 def _check_folder(source: str | Path) -> None:

@@ -36,10 +36,19 @@ class _ChunkedLogprobs(torch.autograd.Function):
                 entropy[part] = -(log_p.exp() * log_p).sum(-1)
         ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
         ctx.temperature = temperature
+        ctx.device = hidden.device.type
+        ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
         return logprobs, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Under the forward's autocast, so that the logits computed again are those that the normaliser belongs to."""
+        enabled, dtype = ctx.autocast
+        with torch.autocast(ctx.device, dtype=dtype, enabled=enabled):
+            return _ChunkedLogprobs._backward(ctx, *grads)
+
+    @staticmethod
+    def _backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
         grad_logprobs, grad_entropy = grads
         grad_hidden = torch.empty_like(hidden)
