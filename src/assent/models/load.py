@@ -117,9 +117,9 @@ def _check_folder(source: str | Path) -> None:
 
 def _guarded(source: str | Path, load: Any) -> Any:
     """Run a transformers loader and turn what it raises into one sentence."""
-    from transformers.utils import logging as transformers_logging
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
     from safetensors import SafetensorError
+    from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # the stages show their own progress
     try:
