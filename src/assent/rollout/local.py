@@ -38,7 +38,7 @@ class LocalEngine:
         self.policy_name = policy_name
 
     def generate(self, prompts: Sequence[EncodedPrompt], sampling: SamplingSettings, n: int = 1) -> list[Completion]:
-        """See :class:`assent.rollout.engine.Engine`.  A prompt that leaves no room in the context is a ``DataError``."""
+        """See :class:`assent.rollout.engine.Engine`.  A prompt that leaves no room is a ``DataError``."""
         limit = self.policy.context_length
         for prompt in prompts:
             if not prompt.token_ids or len(prompt.token_ids) + sampling.max_new_tokens > limit:
@@ -48,6 +48,15 @@ class LocalEngine:
                     "max_new_tokens"
                 )
         rows = [_Row(prompt, index) for prompt in prompts for index in range(n)]
+        # Activation recomputation, in training mode, would switch the cache off: each token would see itself alone.
+        training = self.policy.model.training
+        self.policy.model.eval()
+        try:
+            return self._in_slots(rows, sampling)
+        finally:
+            self.policy.model.train(training)
+
+    def _in_slots(self, rows: list[_Row], sampling: SamplingSettings) -> list[Completion]:
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt.token_ids))
         done: list[Completion | None] = [None] * len(rows)
         for start in range(0, len(order), self.slots):
@@ -82,9 +91,7 @@ class LocalEngine:
                 logits_to_keep=1,
             )
             cache, logits = out.past_key_values, out.logits[:, -1]
-            if step < sampling.min_new_tokens:
-                logits = logits.index_fill(1, stop, -torch.inf)
-            drawn.append(draw(logits, uniforms[:, step], sampling))
+            drawn.append(draw(logits, uniforms[:, step], sampling, stop if step < sampling.min_new_tokens else None))
             finished |= torch.isin(drawn[-1][0], stop)
             if bool(finished.all()):
                 break

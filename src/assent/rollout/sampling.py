@@ -35,20 +35,23 @@ def truncate(log_p: Tensor, top_k: int, top_p: float) -> Tensor:
     return log_p
 
 
-def draw(logits: Tensor, uniforms: Tensor, sampling: SamplingSettings) -> tuple[Tensor, Tensor, Tensor]:
+def draw(
+    logits: Tensor, uniforms: Tensor, sampling: SamplingSettings, banned: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one token a row by inverting the cumulative distribution.
 
-    ``logits`` [B, V], ``uniforms`` [B] float64.  Returns tokens [B], their log-probabilities under temperature alone [B]
-    and under the truncated distribution that was drawn from [B].  Temperature 0 takes the most probable token, whose
-    ``logprobs`` are then those at temperature 1.
+    ``logits`` [B, V], ``uniforms`` [B] float64, ``banned`` ids that may not be drawn now.  Returns tokens [B], their
+    log-probabilities under temperature alone [B], bans aside, and under the truncated distribution that was drawn from
+    [B].  Temperature 0 takes the most probable token, whose ``logprobs`` are then those at temperature 1.
     """
     greedy = sampling.temperature == 0.0
     log_p = torch.log_softmax(logits.float() / (1.0 if greedy else sampling.temperature), -1)
+    kept = log_p if banned is None else log_p.index_fill(1, banned, -torch.inf)
     if greedy:
-        tokens = log_p.argmax(-1)
+        tokens = kept.argmax(-1)
         chosen = log_p.gather(1, tokens[:, None])[:, 0]
         return tokens, chosen, torch.zeros_like(chosen)
-    kept = truncate(log_p, sampling.top_k, sampling.top_p)
+    kept = truncate(kept, sampling.top_k, sampling.top_p)
     cumulative = kept.exp().double().cumsum(-1)
     total = cumulative[:, -1:]
     tokens = torch.searchsorted(cumulative, uniforms[:, None] * total, right=True)[:, 0]
