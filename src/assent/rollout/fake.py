@@ -11,8 +11,8 @@ from assent.types import Completion, SamplingSettings
 
 
 class FakeEngine:
-    """Each token is drawn uniformly from ``vocabulary`` ids, of which 0 ends; a prompt in ``script`` gets its answers in
-    turn.  A scripted answer ends with the token 0 where it did end, and is cut off by ``max_new_tokens``.
+    """Each token is drawn uniformly from ``vocabulary`` ids, of which 0 ends; a prompt in ``script`` gets its answers
+    in turn.  A scripted answer ends with the token 0 where it did end, and is cut off by ``max_new_tokens``.
     """
 
     promises = Promises(batch_invariant=True, logprobs=True, updates_weights=False)

@@ -69,6 +69,7 @@ class Evaluation:
         self.best: float | None = None
         self.best_step = 0
         self.waited = 0
+        self.best_figures: dict[str, float] = {}
         self.last: dict[str, float] = {}
         self.last_step = 0
 
@@ -82,6 +83,7 @@ class Evaluation:
         value = self.sign * self.last[self.metric]
         if self.best is None or value > self.best:
             self.best, self.best_step, self.waited = value, event.step, 0
+            self.best_figures = self.last
             if self.keep_best:
                 _write_weights(self.folder / "best.pt", event.roles)
             return False
@@ -100,6 +102,7 @@ class Evaluation:
         return {
             "best": self.best,
             "best_step": self.best_step,
+            "best_figures": self.best_figures,
             "waited": self.waited,
             "last": self.last,
             "last_step": self.last_step,
@@ -107,6 +110,7 @@ class Evaluation:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
+        self.best_figures = state["best_figures"]
         self.last, self.last_step = state["last"], state["last_step"]
 
 

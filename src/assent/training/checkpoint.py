@@ -49,7 +49,7 @@ def load_newest(folder: Path, say: Any) -> dict[str, Any] | None:
             if _digest(path / _STATE) != seal["sha256"]:
                 raise ValueError("its checksum does not match")
             return torch.load(path / _STATE, weights_only=True, map_location="cpu")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             say(f"checkpoint {path} is damaged ({error}): going back to the one before it")
     return None
 

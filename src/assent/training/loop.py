@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -98,7 +98,7 @@ class Training:
         for minibatches in zip(*map(self._minibatches, self.objectives, prepared), strict=True):
             for objective, batch in zip(self.objectives, minibatches, strict=True):
                 self._accumulate(objective, batch, means)
-            figures["grad_norm"] = self._update()
+            figures["grad_norm"] = self._update(minibatches)
         figures |= {name: float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
         return figures, int(sum(batch.mask.sum() for batch in prepared))
 
@@ -135,7 +135,8 @@ class Training:
             loss = algorithm.loss(outputs, micro, objective.settings)
             parts = algorithm.weights(micro, objective.settings)
             total = objective.coefficient * reduce_loss(loss.terms, loss.coefficients, parts, counts)
-            self._check_finite(total, micro)
+            if not bool(torch.isfinite(total)):
+                self._stop_non_finite(f"the loss is {float(total)}", [micro])
             total.backward()
             for name, mean in loss.metrics.items():
                 before = means.get(name)
@@ -146,23 +147,21 @@ class Training:
         plan = plan_microbatches(lengths, groups if len(batch.pairs) else None, self.loop.token_budget)
         return [torch.tensor(rows, device=batch.tokens.device) for rows in plan]
 
-    def _update(self) -> float:
+    def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []
         for name, optimizer in self.optimizers.items():
             norm = torch.nn.utils.clip_grad_norm_(self.roles.trained[name].parameters(), self.optim.max_grad_norm)
             if not bool(torch.isfinite(norm)):
-                raise NonFiniteError(f"the gradient of the {name} is not finite at step {self.step + 1}: the run stops")
+                self._stop_non_finite(f"the gradient of the {name} is not finite", batches)
             norms.append(float(norm))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return sum(x * x for x in norms) ** 0.5
 
-    def _check_finite(self, total: torch.Tensor, micro: Batch) -> None:
-        if bool(torch.isfinite(total)):
-            return
+    def _stop_non_finite(self, what: str, batches: Sequence[Batch]) -> NoReturn:
         path = self.folder / "nonfinite-batch.pt"
-        torch.save({"tokens": micro.tokens, "mask": micro.completion_mask, **micro.columns}, path)
-        raise NonFiniteError(f"the loss is {float(total)} at step {self.step + 1}: the batch is saved in {path}")
+        torch.save([{"tokens": b.tokens, "mask": b.completion_mask, **b.columns} for b in batches], path)
+        raise NonFiniteError(f"{what} at step {self.step + 1}: the batch is saved in {path}")
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -176,6 +175,7 @@ class Training:
     def _restore(self) -> None:
         saved = load_newest(self.folder / "checkpoints", self.say)
         if saved is None:
+            torch.manual_seed(self.seed)
             return
         for name, weights in saved["weights"].items():
             self.roles.trained[name].load_state_dict(weights)

@@ -77,7 +77,11 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batc
 
 
 class DatasetSource:
-    """``batch_size`` examples a step, every example once an epoch, in an order that is a function of seed and epoch."""
+    """``batch_size`` examples a step, every example once an epoch, in an order that is a function of seed and epoch.
+
+    The epochs follow one another as one stream: where the batch size does not divide an epoch, the examples left over
+    come first in the batch that the next epoch fills.
+    """
 
     def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, pad: int, device: torch.device) -> None:
         self.examples, self.seed, self.pad, self.device = examples, seed, pad, device
@@ -85,15 +89,16 @@ class DatasetSource:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches of one epoch; what is left over is taken first in the next one's order."""
+        """Whole batches of one epoch."""
         return max(1, len(self.examples) // self.batch_size)
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
-        epoch, place = divmod(step, self.steps_per_epoch)
-        order = epoch_order(len(self.examples), self.seed, epoch)
-        chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-        figures = {"epoch": step / self.steps_per_epoch}
-        return collate([self.examples[int(i)] for i in chosen], self.pad, self.device), figures
+        count = len(self.examples)
+        places = range(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {epoch: epoch_order(count, self.seed, epoch) for epoch in {place // count for place in places}}
+        chosen = [int(orders[place // count][place % count]) for place in places]
+        figures = {"epoch": step * self.batch_size / count}
+        return collate([self.examples[i] for i in chosen], self.pad, self.device), figures
 
 
 class RolloutSource:

@@ -120,7 +120,7 @@ def train(task: Task) -> dict[str, float]:
     figures: dict[str, float] = {"steps": float(training.step), "examples": float(len(task.examples))}
     if evaluation:
         evaluation.load_best(roles)
-        figures |= evaluation.last
+        figures |= evaluation.best_figures if settings.load_best_model_at_end else evaluation.last
     return figures
 
 
@@ -150,3 +150,5 @@ def enable_checkpointing(roles: Roles, wanted: bool) -> None:
             for part in model.modules():
                 if isinstance(part, torch.nn.Dropout):
                     part.p = 0.0
+                elif isinstance(getattr(part, "attention_dropout", None), float):  # a number, not a module, in most
+                    part.attention_dropout = 0.0

@@ -1,0 +1,179 @@
+"""Training runs of a second on tiny models, one for each algorithm; also a program, to be killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from assent.algorithms import load_algorithm
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.reward_classifier import RewardClassifierSettings
+from assent.algorithms.reward_model import RewardModelSettings
+from assent.algorithms.sft import SFTSettings
+from assent.models.causal import CausalModel
+from assent.rewards.rule import FunctionReward
+from assent.testing.tiny import tiny_causal, tiny_reward
+from assent.training import on_policy, supervised
+from assent.training.examples import comparison_examples, demonstration_examples, judgement_examples
+from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts
+from assent.training.roles import Roles
+from assent.training.sources import Example
+from assent.training.supervised import DatasetSettings, Task
+from assent.types import Comparison, Demonstration, Judgement, Prompt
+
+EVERY = ("sft", "reward", "reward-classifier", "dpo", "ppo")
+WORDS = ("good", "bad", "slow and fine", "long", "a cat", "the girl saw a cat", "fine", "cast", "time", "film of old")
+PROMPTS = [Prompt(id=f"p{i}", text=f"The film {i} is" if i % 2 else f"It was {i}") for i in range(10)]
+
+
+class SFTRun(DatasetSettings, SFTSettings):
+    pass
+
+
+class RewardRun(DatasetSettings, RewardModelSettings):
+    pass
+
+
+class ClassifierRun(DatasetSettings, RewardClassifierSettings):
+    pass
+
+
+class DPORun(DatasetSettings, DPOSettings):
+    pass
+
+
+class PPORun(OnPolicySettings, PPOSettings):
+    pass
+
+
+SETTINGS: dict[str, Any] = {
+    "sft": SFTRun,
+    "reward": RewardRun,
+    "reward-classifier": ClassifierRun,
+    "dpo": DPORun,
+    "ppo": PPORun,
+}
+
+
+class Progress:
+    """Calls ``at[step]()`` when a step is shown, which is after its row of metrics was written."""
+
+    def __init__(self, at: dict[int, Callable[[], Any]] | None = None) -> None:
+        self.at, self.step = at or {}, 0
+
+    def start(self, label: str, total: int) -> None:
+        pass
+
+    def advance(self, count: int, **figures: float) -> None:
+        self.step += count
+        if figures and self.step in self.at:
+            self.at[self.step]()
+
+    def stop(self) -> None:
+        pass
+
+
+def examples(name: str, tokenizer: Any) -> list[Example]:
+    """Ten examples for the algorithm, of different lengths; of comparisons, groups of two and three with ties."""
+    if name == "sft":
+        rows = [Demonstration(p, " " + w) for p, w in zip(PROMPTS, WORDS, strict=True)]
+        return demonstration_examples(tokenizer, rows, 60, "error", "test")[0]
+    if name == "reward-classifier":
+        judged = [
+            Judgement(f"j{i}", p, f" {w}", float(i % 3) / 2)
+            for i, (p, w) in enumerate(zip(PROMPTS, WORDS, strict=True))
+        ]
+        return judgement_examples(tokenizer, judged, 60, "error", "test")[0]
+    compared: list[Comparison] = []
+    for i, prompt in enumerate(PROMPTS):
+        answers = [f" {WORDS[(i + j) % 10]}" for j in range(2 + i % 2)]
+        pairs = [(a, b) for a in range(len(answers)) for b in range(a + 1, len(answers))]
+        compared += [
+            Comparison(f"{i}{a}{b}", prompt, answers[a], answers[b], tie=b == 2, weight=1 / len(pairs), group=prompt.id)
+            for a, b in pairs
+        ]
+    return comparison_examples(tokenizer, compared, 60, "error", "test")[0]
+
+
+def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> Task:
+    """Ten steps of four examples, two held out, unless ``settings`` say otherwise."""
+    given = {"batch_size": 3, "max_steps": 6, "save_steps": 1, "learning_rate": 1e-3, "eval_steps": 2, **settings}
+    model: Any = tiny_reward() if name.startswith("reward") else tiny_causal()
+    if name.startswith("reward"):
+        roles = Roles(reward=model)
+    else:
+        reference = tiny_causal().requires_grad_(False)
+        roles = Roles(policy=model, reference=reference if name == "dpo" else None)
+    every = examples(name, model.tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    return Task(
+        roles=roles,
+        algorithm=load_algorithm(name),
+        examples=every[:8],
+        held_out=every[8:],
+        settings=SETTINGS[name](**given),
+        pad=model.tokenizer.pad_token_id,
+        folder=folder,
+        seed=3,
+        progress=progress or Progress(),
+        say=say or (lambda text: None),
+    )
+
+
+def ppo_task(folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> OnPolicyTask:
+    given = {
+        "max_steps": 6,
+        "batch_size": 6,
+        "samples_per_prompt": 2,
+        "epochs": 2,
+        "minibatches": 2,
+        "max_new_tokens": 5,
+        "save_steps": 1,
+        "learning_rate": 1e-3,
+        "entropy_coefficient": 0.01,
+        "kl_target": 0.5,
+        "kl_horizon": 50.0,
+        **settings,
+    }
+    policy: CausalModel = tiny_causal()
+    folder.mkdir(parents=True, exist_ok=True)
+    return OnPolicyTask(
+        policy=policy,
+        reward=FunctionReward(lambda prompt, text: text.count("e") + 0.1 * len(text)),
+        reward_model=tiny_reward(),
+        prompts=PROMPTS,
+        encoded=encode_prompts(policy.tokenizer, PROMPTS, 50, None, "test"),
+        algorithm=load_algorithm("ppo"),
+        settings=PPORun(**given),
+        folder=folder,
+        seed=3,
+        progress=progress or Progress(),
+        say=say or (lambda text: None),
+    )
+
+
+def train(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> dict[str, nn.Module]:
+    """Train, and return the trained modules by role."""
+    if name == "ppo":
+        _, roles = on_policy.train(ppo_task(folder, progress, say, **settings))
+        return dict(roles.trained)
+    task = supervised_task(name, folder, progress, say, **settings)
+    supervised.train(task)
+    return dict(task.roles.trained)
+
+
+def weights(modules: dict[str, nn.Module]) -> dict[str, torch.Tensor]:
+    return {f"{role}.{n}": v for role, module in modules.items() for n, v in module.state_dict().items()}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(sys.argv[1], Path(sys.argv[2]), Progress({4: lambda: os.kill(os.getpid(), signal.SIGKILL)}))
