@@ -1,8 +1,9 @@
 """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
 
 loss = -log sigmoid(beta * [(log pi(chosen) - log ref(chosen)) - (log pi(rejected) - log ref(rejected))]),
-log-probabilities summed over the completion's tokens, its end-of-sequence token included.  Departures: ties enter with target 1/2 (they
-say that the two implied rewards are equal); the pairs of a ranking of K answers weigh 1 / C(K, 2) each.
+log-probabilities summed over the completion's tokens, its end-of-sequence token included.  Departures: ties enter with
+target 1/2 (they say that the two implied rewards are equal); the pairs of a ranking of K answers weigh 1 / C(K, 2)
+each.
 """
 
 from __future__ import annotations

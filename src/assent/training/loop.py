@@ -136,7 +136,7 @@ class Training:
             parts = algorithm.weights(micro, objective.settings)
             total = objective.coefficient * reduce_loss(loss.terms, loss.coefficients, parts, counts)
             if not bool(torch.isfinite(total)):
-                self._stop_non_finite(f"the loss is {float(total)}", [micro])
+                self._stop_non_finite(f"the loss is {total.item()}", [micro])
             total.backward()
             for name, mean in loss.metrics.items():
                 before = means.get(name)
