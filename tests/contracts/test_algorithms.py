@@ -198,6 +198,17 @@ def column_in_place() -> Algorithm:
     return replace(PPO, prepare=prepare)
 
 
+def figure_over_padding() -> Algorithm:
+    """A KL that sums the padding too."""
+
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        prepared, state, figures = PPO.prepare(batch, settings, state)
+        gap = batch["old_logprobs"] - batch["ref_logprobs"]
+        return prepared, state, {**figures, "kl": float(gap.sum(1).mean())}
+
+    return replace(PPO, prepare=prepare)
+
+
 def figure_infinite() -> Algorithm:
     return replace(SFT, prepare=lambda b, s, state: (b, state, {"speed": float("inf")}))
 
@@ -222,6 +233,7 @@ CAUGHT = [
     (state_in_place, "changes its state in place"),
     (state_not_plain, "state is not plain data"),
     (column_in_place, "changes the column 'scores' in place"),
+    (figure_over_padding, "the figure 'kl' changes with the padding"),
     (figure_infinite, "figure 'speed' is inf"),
 ]
 

@@ -305,7 +305,7 @@ def _run(
     """One optimiser batch as the loop does it: prepare the whole, then microbatches of the ``partition``."""
     for value in toy.values():
         value.grad = None
-    prepared, _, _ = algorithm.prepare(_needed(algorithm, batch), settings, algorithm.initial_state(settings))
+    prepared, _, made = algorithm.prepare(_needed(algorithm, batch), settings, algorithm.initial_state(settings))
     counts = _counts(algorithm.weights(prepared, settings))
     total, sums = 0.0, dict[str, Mean]()
     for rows in partition or [None]:
@@ -316,7 +316,7 @@ def _run(
         part.backward()
         total += float(part.detach())
         sums = _added(sums, loss)
-    figures = {name: float(mean.total / mean.count) for name, mean in sums.items() if float(mean.count)}
+    figures = {**made, **{name: float(m.total / m.count) for name, m in sums.items() if float(m.count)}}
     gradients = {n: torch.zeros_like(v) if v.grad is None else v.grad.clone() for n, v in toy.items()}
     return _Result(total, gradients, figures)
 
@@ -347,13 +347,13 @@ def _leaves(
 
 
 def _padded(batch: Batch, extra: int, garbage: float) -> Batch:
-    """The batch with ``extra`` columns of padding, that hold ``garbage``."""
+    """The batch with ``extra`` columns of padding, that hold ``garbage``, other numbers in each tensor."""
 
-    def wider(value: Tensor) -> Tensor:
-        fill = 0 if value.dtype == torch.bool else garbage
+    def wider(value: Tensor, factor: int = 1) -> Tensor:
+        fill = 0 if value.dtype == torch.bool else garbage * factor
         return torch.nn.functional.pad(value, (0, extra), value=fill) if value.dim() == 2 else value
 
-    columns = {name: wider(value) for name, value in batch.columns.items()}
+    columns = {name: wider(value, 2 + i) for i, (name, value) in enumerate(batch.columns.items())}
     return replace(
         batch,
         tokens=wider(batch.tokens),
@@ -374,7 +374,7 @@ def _same(algorithm: Algorithm, one: _Result, other: _Result, what: str) -> None
         gap = float((other.gradients[name] - gradient).abs().max())
         _true(algorithm, gap <= _EXACT, f"the gradient (of the toy's {name}) changes {what}, by {gap:.3g}")
     for name, value in one.figures.items():
-        _near(algorithm, other.figures[name], value, f"the metric '{name}' changes {what}")
+        _near(algorithm, other.figures[name], value, f"the figure '{name}' changes {what}")
 
 
 def _finite(algorithm: Algorithm, total: Tensor, leaves: Toy, what: str) -> None:

@@ -28,7 +28,7 @@ def rollouts() -> Batch:
         pair_weights=torch.zeros(0),
         pair_ties=torch.zeros(0, dtype=torch.bool),
         columns={
-            "old_logprobs": torch.tensor([[0.0, -1.0, -2.0, 0.0], [0.0, -0.5, -0.5, -0.5]]),
+            "old_logprobs": torch.tensor([[-0.7, -1.0, -2.0, 9.0], [0.0, -0.5, -0.5, -0.5]]),
             "ref_logprobs": torch.tensor([[0.0, -1.5, -1.0, 0.0], [0.0, -1.0, -1.5, -0.5]]),
             "values": torch.tensor([[0.0, 0.2, 0.4, 0.0], [0.0, 0.1, 0.3, 0.5]]),
             "scores": torch.tensor([1.0, 2.0]),
