@@ -11,8 +11,8 @@ demo: setup
 	@echo "Report: runs/quickstart/report.html"
 
 test: setup check
-	$(BIN)/playwright --version >/dev/null && sh scripts/install-chromium.sh
-	$(BIN)/python -m pytest tests -m "not slow" -q
+	sh scripts/install-chromium.sh
+	$(BIN)/python -m pytest tests -m "not slow" -n 2 -q
 	$(BIN)/python -m pytest tests -m slow -q
 
 check: setup
