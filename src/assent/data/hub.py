@@ -1,9 +1,12 @@
-"""Hub datasets by name; what can go wrong there, said in one sentence."""
+"""Hub datasets by name; what can go wrong there, said in one sentence; whether the hub can be reached at all."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from assent.errors import DataError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 _LOCAL = "or give a local file"
+_PATIENCE = 8.0
+"""Seconds in which the hub must answer."""
 
 
 def looks_like_name(source: str) -> bool:
@@ -26,9 +31,15 @@ def load(source: str, split: str | None = None) -> Iterator[dict[str, Any]]:
     import datasets
 
     name, _, config = source.partition(":")
+    online = hub_answers(name)
     try:
-        loaded = datasets.load_dataset(name, config or None, split=split or "train")
+        with contextlib.nullcontext() if online else _offline():
+            loaded = datasets.load_dataset(name, config or None, split=split or "train")
     except Exception as error:
+        from huggingface_hub import constants
+
+        if not online and not constants.HF_HUB_OFFLINE:
+            raise _out_of_reach(name) from None
         raise explain(error, name) from None
     yield from (dict(row) for row in loaded)
 
@@ -69,10 +80,7 @@ def explain(error: Exception, name: str) -> DataError:
     if "OfflineModeIsEnabled" in text or "OfflineModeIsEnabled" in chain:
         return DataError(f"dataset '{name}' is not in the cache and HF_HUB_OFFLINE is set; unset it, {_LOCAL}")
     if isinstance(error, OSError) and ("reach" in text or isinstance(error, ConnectionError)):
-        return DataError(
-            f"'{name}' is no file or folder here, and the hub cannot be reached to look for a dataset of that name;"
-            f" check the network, {_LOCAL}"
-        )
+        return _out_of_reach(name)
     if isinstance(error, OSError):
         return DataError(f"dataset '{name}' could not be stored in the cache: {error.strerror or text}")
     first = text.splitlines()[0] if text else type(error).__name__
@@ -82,6 +90,56 @@ def explain(error: Exception, name: str) -> DataError:
         known = re.findall(r"'(\w+)'", text)
         return DataError(f"dataset '{name}' has no split '{match[1]}'{nearest(match[1], known)}: {first}")
     return DataError(f"dataset '{name}' could not be loaded: {first}")
+
+
+def _out_of_reach(name: str) -> DataError:
+    return DataError(
+        f"'{name}' is no file or folder here, and the hub cannot be reached to look for a dataset of that name;"
+        f" check the network, {_LOCAL}"
+    )
+
+
+def hub_answers(source: str | Path) -> bool:
+    """Whether what ``source`` names may be fetched from the hub: false when the hub does not answer or is switched off.
+
+    The hub's own client would try for half a minute; this asks once a process.  A path that exists needs no hub.
+    """
+    if Path(source).exists():
+        return True
+    from huggingface_hub import constants
+
+    return not constants.HF_HUB_OFFLINE and _reachable()
+
+
+@cache
+def _reachable() -> bool:
+    from huggingface_hub import constants, get_session
+
+    answered: list[bool] = []
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # whatever is wrong, the hub is not to be had
+            get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+            answered.append(True)
+
+    asking = threading.Thread(target=ask, daemon=True)  # looking up a name knows no time limit
+    asking.start()
+    asking.join(_PATIENCE)
+    return bool(answered)
+
+
+@contextlib.contextmanager
+def _offline() -> Generator[None]:
+    """The data sets library kept to its cache."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

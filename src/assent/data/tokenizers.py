@@ -22,7 +22,7 @@ _PAD_CANDIDATES = (
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 
 
-def load_tokenizer(model: str | Path) -> Any:
+def load_tokenizer(model: str | Path, *, local_files_only: bool = False) -> Any:
     """The tokenizer of a model folder or hub name.
 
     Raises :class:`ModelError`, in one sentence, when the folder has none or the hub does not give it.
@@ -36,7 +36,7 @@ def load_tokenizer(model: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(model))
+        return AutoTokenizer.from_pretrained(str(model), local_files_only=local_files_only)
     except Exception as error:
         raise explain(error, str(model)) from None
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
+from assent.data.hub import hub_answers
 from assent.data.tokenizers import ensure_pad_token, load_tokenizer
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
 from assent.models.scalar import RewardModel, init_scalar_head
-
-DType = Literal["float32", "bfloat16"]
 
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
@@ -26,28 +27,37 @@ def load_causal(source: str | Path, device: str = "cpu") -> CausalModel:
     from transformers import AutoModelForCausalLM
 
     _check_folder(source)
-    tokenizer = load_tokenizer(source)
-    model = _guarded(source, lambda: AutoModelForCausalLM.from_pretrained(str(source), dtype=torch.float32))
+    if _stored_labels(source) is not None:
+        raise ModelError(f"{source}: is a reward model or classifier, expected a causal language model")
+    online = hub_answers(source)
+    tokenizer = load_tokenizer(source, local_files_only=not online)
+    model, info = _guarded(
+        source,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=torch.float32, output_loading_info=True, local_files_only=not online
+        ),
+    )
+    _refuse_missing(source, info["missing_keys"])
+    _refuse_non_finite(source, model)
     _fit_embeddings(model, tokenizer)
     return CausalModel(model.eval().to(device), tokenizer)
 
 
 def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     """A trained reward model.  A folder whose head is missing is an error, never a fresh random head."""
-    model, info = _load_scalar(source)
-    missing = [name for name in info["missing_keys"] if name.split(".")[0] in ("score", "classifier")]
+    model, info, tokenizer = _load_scalar(source)
+    missing = [name for name in info["missing_keys"] if _in_head(name)]
     if missing:
         raise ModelError(
             f"{source}: the reward head is missing (no weight '{missing[0]}'): this is a language model and not a "
             "reward model; train one from it with `assent reward --model`"
         )
-    return RewardModel(model.eval().to(device), load_tokenizer(source))
+    return RewardModel(model.eval().to(device), tokenizer)
 
 
 def new_reward_model(source: str | Path, seed: int, device: str = "cpu") -> RewardModel:
     """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer."""
-    model, info = _load_scalar(source)
-    tokenizer = load_tokenizer(source)
+    model, info, tokenizer = _load_scalar(source)
     _fit_embeddings(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     head = getattr(model, "score", None) or getattr(model, "classifier", None)
@@ -56,32 +66,58 @@ def new_reward_model(source: str | Path, seed: int, device: str = "cpu") -> Rewa
     return RewardModel(model.eval().to(device), tokenizer)
 
 
-def _load_scalar(source: str | Path) -> tuple[Any, dict[str, Any]]:
+def _load_scalar(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
     from transformers import AutoModelForSequenceClassification
 
     _check_folder(source)
     labels = _stored_labels(source)
     if labels is not None and labels != 1:
         raise ModelError(f"{source}: the classifier has {labels} labels, and a reward model has one")
-    quiet = logging.getLogger("transformers")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it warns of the new head, which is what was asked for
-    try:
-        return _guarded(
-            source,
-            lambda: AutoModelForSequenceClassification.from_pretrained(
-                str(source), num_labels=1, dtype=torch.float32, output_loading_info=True
-            ),
+    online = hub_answers(source)
+    tokenizer = load_tokenizer(source, local_files_only=not online)
+    model, info = _guarded(
+        source,
+        lambda: AutoModelForSequenceClassification.from_pretrained(
+            str(source), num_labels=1, dtype=torch.float32, output_loading_info=True, local_files_only=not online
+        ),
+    )
+    _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
+    _refuse_non_finite(source, model)
+    return model, info, tokenizer
+
+
+def _in_head(name: str) -> bool:
+    """Whether a weight belongs to what a reward model has and a language model has not."""
+    return name.split(".")[0] in ("score", "classifier") or "pooler" in name
+
+
+def _refuse_missing(source: str | Path, names: Iterable[str]) -> None:
+    """A weight that the file has not is random, and a model with random weights inside is no starting point."""
+    missing = sorted(names)
+    if missing:
+        raise ModelError(
+            f"{source}: {len(missing)} weights are missing from its files ('{missing[0]}' is one); copy the model "
+            "folder again"
         )
-    finally:
-        quiet.setLevel(level)
+
+
+@torch.no_grad()
+def _refuse_non_finite(source: str | Path, model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(f"{source}: weight '{name}' holds NaN or infinity, so the model is damaged")
 
 
 def _stored_labels(source: str | Path) -> int | None:
     config = Path(source) / "config.json"
     if not config.is_file():
         return None
-    stored = json.loads(config.read_text())
+    try:
+        stored = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{config}: not JSON: {error}; copy the model folder again") from None
+    if not isinstance(stored, dict):
+        raise ModelError(f"{config}: expected the settings of a model; copy the model folder again")
     if not any("SequenceClassification" in name for name in stored.get("architectures") or ()):
         return None
     return len(stored["id2label"]) if "id2label" in stored else stored.get("num_labels")
@@ -93,7 +129,8 @@ def _fit_embeddings(model: Any, tokenizer: Any) -> None:
     if len(tokenizer) > model.config.vocab_size:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
+            with _quiet():
+                model.resize_token_embeddings(len(tokenizer), mean_resizing=True)
 
 
 def _check_folder(source: str | Path) -> None:
@@ -122,8 +159,10 @@ def _guarded(source: str | Path, load: Any) -> Any:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # the stages show their own progress
+    logging.getLogger("transformers.modeling_utils").addFilter(_says_more_than_mask)
     try:
-        return load()
+        with _quiet():
+            return load()
     except GatedRepoError:
         raise ModelError(
             f"{source}: the model is gated; accept its terms at https://huggingface.co/{source} and set HF_TOKEN to a "
@@ -132,6 +171,12 @@ def _guarded(source: str | Path, load: Any) -> Any:
     except RepositoryNotFoundError:
         raise ModelError(
             f"{source}: there is no such model on the hub, or it is private; check the name, or set HF_TOKEN"
+        ) from None
+    except RuntimeError as error:
+        if "size mismatch" not in str(error) and "mismatched_sizes" not in str(error):
+            raise
+        raise ModelError(
+            f"{source}: the weights do not have the shapes that config.json says; copy the model folder again"
         ) from None
     except SafetensorError as error:
         raise ModelError(f"{source}: the weights are damaged ({error}); copy the model folder again") from None
@@ -142,6 +187,23 @@ def _guarded(source: str | Path, load: Any) -> Any:
             f"{source}: cannot be had from the hub ({_first_line(error)}); check the network and the name, or give a "
             "local model folder"
         ) from None
+
+
+def _says_more_than_mask(record: logging.LogRecord) -> bool:
+    """Rows are padded on the right here, where a causal model needs no mask; the warning is for those on the left."""
+    return "strongly recommend passing in an `attention_mask`" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _quiet() -> Generator[None]:
+    """Without the library's reports of missing weights: those that matter are errors here."""
+    quiet = logging.getLogger("transformers")
+    level = quiet.level
+    quiet.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        quiet.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

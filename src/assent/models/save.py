@@ -51,9 +51,8 @@ def save_model(
     model.tokenizer.save_pretrained(str(out))
     pipeline = "text-generation" if isinstance(model, CausalModel) else "text-classification"
     rows = "\n".join(f"| {key} | {value} |" for key, value in sorted(settings.items()))
-    card = _CARD.format(
-        pipeline=pipeline, method=method, title=out.name, base=base, usage=_USAGE[pipeline], settings=rows
-    )
+    title = out.name.removesuffix(".partial")
+    card = _CARD.format(pipeline=pipeline, method=method, title=title, base=base, usage=_USAGE[pipeline], settings=rows)
     (out / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from assent.config import make_settings
-from assent.errors import RecipeError, RunError, UserError
-from assent.pipeline import outcome, schema
+from assent.errors import NonFiniteError, RecipeError, RunError, UserError
+from assent.pipeline import outcome, publish, schema
 from assent.pipeline.graph import Node, build_node
 from assent.pipeline.inputs import input_records, input_values
 from assent.pipeline.plan import PlannedStage, is_done, plan
@@ -25,7 +25,15 @@ from assent.pipeline.recipe import Recipe, StageSpec, check_values, load_recipe,
 from assent.pipeline.stage import Context, Metrics, Progress, Waiting
 from assent.runs.digest import SHORT
 from assent.runs.events import EventLog
-from assent.runs.folder import RunFolder, atomic_write_text, is_blank, partial_of, sync_folder, sync_tree
+from assent.runs.folder import (
+    RunFolder,
+    atomic_write_text,
+    holds_progress,
+    is_blank,
+    partial_of,
+    sync_folder,
+    sync_tree,
+)
 from assent.runs.lock import lock
 from assent.runs.manifest import (
     Manifest,
@@ -118,6 +126,7 @@ def run_stage(
     _refuse_foreign(folder, node, overwrite)
     if folder.exists() and has_manifest(folder) and read_manifest(folder).identity == node.identity:
         say(f"{folder}: already done")
+        _publish(spec, folder, say)
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +146,7 @@ def run_stage(
             if not partial_of(folder).exists():
                 marker.unlink(missing_ok=True)
     say(f"{folder}: done in {seconds:.1f} s{outcome.figures(metrics)}")
+    _publish(spec, folder, say)
     return folder
 
 
@@ -179,12 +189,20 @@ class _Attempt:
             stage = schema.load_stage(spec.kind)
             settings = make_settings(stage.Settings, values, f"{spec.where}, {spec.title}")
             context = Context(self.partial, spec.seed, self.progress, self.say, self.run_dir)
+            publish.warn_early(spec, self.say)
             metrics = stage.run(settings, context)
             return metrics, time.monotonic() - started
+        except Exception as error:
+            if not isinstance(error, (Waiting, NonFiniteError)):  # the one goes on, the other saved its batch
+                self._discard(lambda folder: not holds_progress(folder))
+            raise
         finally:
             self.progress.stop()
-            if self.partial.is_dir() and is_blank(self.partial):
-                shutil.rmtree(self.partial, ignore_errors=True)
+            self._discard(is_blank)
+
+    def _discard(self, useless: Callable[[Path], bool]) -> None:
+        if self.partial.is_dir() and useless(self.partial):
+            shutil.rmtree(self.partial, ignore_errors=True)
 
 
 def _finish(attempt: _Attempt, folder: Path, metrics: Metrics, seconds: float) -> None:
@@ -230,6 +248,18 @@ def _run_all(
             metrics, seconds = _attempt_logged(attempt, item, events)
             say(f"{head}: {seconds:.1f} s{outcome.figures(metrics)}")
         run_folder.link(item.name, item.folder)
+        _publish(item.node.spec, item.folder, say, events, item.digest)
+
+
+def _publish(spec: StageSpec, folder: Path, say: Say, events: EventLog | None = None, identity: str = "") -> None:
+    """Upload the model where that was asked for; within a run, once."""
+    name = publish.wanted(spec)
+    fields = {"identity": identity, "repository": name}
+    if name is None or (events and any(fields.items() <= row.items() for row in events.read())):
+        return
+    publish.publish(name, folder, say)
+    if events:
+        events.append("stage_published", **fields)
 
 
 def _check_settings(planned: Iterable[PlannedStage]) -> None:

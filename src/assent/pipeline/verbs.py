@@ -72,7 +72,7 @@ def _option(name: str, item: Mapping[str, Any], stage: schema.StageSchema) -> cl
     words += f"  [default: {default}]" if default is not None and not required else ""
     # an explicit default, even None, would satisfy click where the option is required
     common: dict[str, Any] = {"help": words or None, **({"required": True} if required else {"default": None})}
-    if item.get("type") == "boolean":
+    if _kind(item, stage) == "boolean":
         return click.Option([f"{flag}/--no-{flag[2:]}", _variable(name)], **common)
     repeated = _kind(item, stage) in ("array", "object")
     return click.Option([flag, _variable(name)], metavar=_metavar(name, item, stage), multiple=repeated, **common)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
+from assent.errors import ModelError
 from assent.models.scalar import RewardModel
 from assent.rewards.source import Scores
 from assent.types import Completion, Prompt
@@ -28,7 +30,14 @@ class ModelReward:
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         rows = [self._ids(p, c)[: self.model.context_length] for p, c in zip(prompts, completions, strict=True)]
-        return Scores(tuple(score_rows(self.model, rows, self.token_budget)))
+        values = tuple(score_rows(self.model, rows, self.token_budget))
+        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
+        if bad is not None:
+            raise ModelError(
+                f"the reward model gave {values[bad]} for completion '{completions[bad].id}': its weights are damaged "
+                "or its activations overflow; train it again or use another"
+            )
+        return Scores(values)
 
     def _ids(self, prompt: Prompt, completion: Completion) -> list[int]:
         if self.same_tokenizer and completion.prompt_token_ids:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import math
 import os
+import traceback
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
@@ -24,11 +25,21 @@ class FunctionReward:
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         values: list[float] = []
         for prompt, completion in zip(prompts, completions, strict=True):
-            value = float(self.function(prompt, completion.text))
-            if not math.isfinite(value):
-                raise DataError(f"{self.name} gave {value} for completion '{completion.id}': a reward must be finite")
-            values.append(value)
+            values.append(self._value(prompt, completion))
         return Scores(tuple(values))
+
+    def _value(self, prompt: Prompt, completion: Completion) -> float:
+        try:
+            value = float(self.function(prompt, completion.text))
+        except Exception as error:  # the function is the user's own
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DataError(
+                f"{self.name} failed on completion '{completion.id}' ({said}{_where(error)}); it is called with a "
+                "Prompt and the completion's text, and must return a number"
+            ) from error
+        if not math.isfinite(value):
+            raise DataError(f"{self.name} gave {value} for completion '{completion.id}': a reward must be finite")
+        return value
 
 
 def load_function(spec: str) -> Callable[[Prompt, str], float]:
@@ -38,12 +49,22 @@ def load_function(spec: str) -> Callable[[Prompt, str], float]:
         raise RecipeError(f"'{spec}': name a function as module:function or path.py:function")
     try:
         module = _load_file(where) if where.endswith(".py") else importlib.import_module(where)
-    except ImportError as error:
-        raise RecipeError(f"'{spec}': {where} cannot be imported ({error})") from None
+    except RecipeError:
+        raise
+    except Exception as error:  # the module is the user's own
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RecipeError(f"'{spec}': {where} cannot be imported ({said}{_where(error)})") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise RecipeError(f"'{spec}': {where} has no function '{name}'{nearest(name, vars(module))}")
     return function  # pyright: ignore[reportReturnType]
+
+
+def _where(error: Exception) -> str:
+    """File and line of the innermost call, for a person who wrote it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<")]
+    return f", {own[-1].filename}, line {own[-1].lineno}" if own else ""
 
 
 def _load_file(path: str) -> ModuleType:

@@ -162,6 +162,11 @@ def partial_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
+def holds_progress(folder: Path) -> bool:
+    """True when there is something under an unfinished folder that work could go on from: a checkpoint or a store."""
+    return any((folder / "checkpoints").glob("step-*")) or any(folder.glob("*.db"))
+
+
 def is_blank(folder: Path) -> bool:
     """True when there is no file with content under ``folder``: nothing there that a resumed stage could use."""
     return not any(file.is_file() and file.stat().st_size > 0 for file in folder.rglob("*"))

@@ -42,6 +42,9 @@ def judgement_examples(
     """One example per judged completion, with its label."""
 
     def encode(item: Judgement) -> list[Tokens]:
+        if not 0.0 <= item.label <= 1.0:
+            begins = " ".join(item.response.split())[:40]
+            raise DataError(f"label {item.label:g} of '{begins}': expected 0 (bad) to 1 (good), true or false", source)
         return [_row(tokenizer, item.prompt, item.response, max_length, overlong, source)]
 
     return _examples(

@@ -6,13 +6,13 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assent.algorithms.base import Algorithm
 from assent.data.chat import encode_prompt
-from assent.errors import RecipeError
+from assent.errors import ModelError, RecipeError
 from assent.models.causal import CausalModel
 from assent.models.scalar import Critic, RewardModel, ValueHead
 from assent.rewards.source import RewardSource
@@ -35,8 +35,10 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
 
     max_steps: int = Field(default=100, gt=0)
     """Batches of rollouts."""
+    temperature: float = Field(default=1.0, gt=0.0)
+    """Logits are divided by it, in sampling and in training alike; above 0, or there is no ratio to train by."""
     batch_size: int = Field(default=128, gt=0)
-    """Completions sampled per step."""
+    """Completions sampled per step, a multiple of samples_per_prompt."""
     samples_per_prompt: int = Field(default=1, gt=0)
     """Completions per prompt within a step."""
     epochs: int = Field(default=4, gt=0)
@@ -52,12 +54,26 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     """Longest prompt in tokens; unset = what the context leaves beside max_new_tokens."""
     truncate_prompts: Literal["left"] | None = None
     """Cut prompts over max_prompt_tokens on the left; unset = such a prompt is an error."""
+    empty: Literal["error", "skip"] = "error"
+    """What to do with a row whose prompt is empty: stop, or leave it out."""
     slots: int = Field(default=128, gt=0)
     """Rows decoded at once."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of matrix products in training; weights and optimiser state are float32 in both."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> Self:
+        each, groups = self.samples_per_prompt, self.batch_size // self.samples_per_prompt
+        if self.batch_size % each:
+            raise ValueError(f"batch_size {self.batch_size} must be a multiple of samples_per_prompt {each}")
+        if self.minibatches > groups:
+            raise ValueError(
+                f"minibatches {self.minibatches} is more than the {groups} prompts of a step (batch_size / "
+                "samples_per_prompt); lower it or raise batch_size"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,17 @@ class OnPolicyTask:
     seed: int
     progress: Any
     say: Callable[[str], None]
+
+
+def room_for_prompts(policy: CausalModel, settings: SamplingOptions) -> int:
+    """The longest prompt that leaves room for ``max_new_tokens``.  Raises :class:`ModelError` where none does."""
+    room = policy.context_length - settings.max_new_tokens
+    if room < 1:
+        raise ModelError(
+            f"max_new_tokens {settings.max_new_tokens} leaves no room for a prompt in the model's context of "
+            f"{policy.context_length} tokens; lower it to {policy.context_length - 1} or less"
+        )
+    return room
 
 
 def encode_prompts(
@@ -113,6 +140,11 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         pad=task.policy.tokenizer.pad_token_id,
         device=roles.device,
     )
+    if source.prompts_per_step * settings.samples_per_prompt < settings.batch_size:
+        task.say(
+            f"batch_size {settings.batch_size} is more than the {len(task.prompts)} prompts allow: each step takes all "
+            f"of them, {settings.samples_per_prompt} samples each"
+        )
     rates = {"critic": settings.critic_learning_rate or settings.learning_rate}
     window = _RecentMean(max(1, settings.max_steps // 10))
     Training(
@@ -146,8 +178,10 @@ def start_critic(task: OnPolicyTask) -> Critic | ValueHead:
         return ValueHead(width).to(next(task.policy.parameters()).device)
     trunk = task.policy.model.base_model
     if task.settings.critic == "reward":
-        if task.reward_model is None:
-            raise RecipeError("critic: reward needs a reward model with the policy's own tokenizer; use critic: policy")
+        if task.reward_model is None or not task.reward_model.is_causal:
+            raise RecipeError(
+                "critic: reward needs a causal reward model with the policy's own tokenizer; use critic: policy"
+            )
         trunk = task.reward_model.model.base_model
         width = int(task.reward_model.model.score.weight.shape[1])
     device = next(task.policy.parameters()).device

@@ -41,9 +41,9 @@ class LoopSettings(Settings):
 
     token_budget: int = Field(default=8192, gt=0)
     """Padded tokens per microbatch: memory, not mathematics; the gradient does not depend on it."""
-    save_steps: int = Field(default=50, gt=0)
+    save_steps: int = Field(default=50, gt=0, json_schema_extra={"identity": False})
     """Steps between checkpoints."""
-    save_total_limit: int = Field(default=2, gt=0)
+    save_total_limit: int = Field(default=2, gt=0, json_schema_extra={"identity": False})
     """Checkpoints kept."""
 
 

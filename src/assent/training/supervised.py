@@ -34,6 +34,8 @@ class DatasetSettings(OptimSettings, LoopSettings):
     """Longest row in tokens; unset = the model's context."""
     overlong: Literal["error", "truncate", "drop"] = "error"
     """What to do with a row over max_length: stop, cut the answer on the right, or leave it out (counted)."""
+    empty: Literal["error", "skip"] = "error"
+    """What to do with a row whose text is empty: stop, or leave it out (counted)."""
     eval_split: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the examples held out for evaluation."""
     eval_steps: int | None = Field(default=None, gt=0)
@@ -86,6 +88,8 @@ def train(task: Task) -> dict[str, float]:
     roles.bf16 = settings.dtype == "bfloat16"
     enable_checkpointing(roles, settings.gradient_checkpointing)
     source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device)
+    if settings.batch_size > len(task.examples):
+        task.say(f"batch_size {settings.batch_size} is more than the {len(task.examples)} examples: each step has all")
     total = settings.max_steps or max(1, math.ceil(settings.num_train_epochs * source.steps_per_epoch))
     shown = ShowProgress(task.progress, task.algorithm.name, ("loss", "accuracy"))
     evaluation = None
@@ -145,7 +149,8 @@ def enable_checkpointing(roles: Roles, wanted: bool) -> None:
     for module in roles.trained.values():
         model = getattr(module, "model", None)
         if wanted and model is not None:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
             model.train()  # transformers checkpoints only in training mode; dropout is switched off apart from it
             for part in model.modules():
                 if isinstance(part, torch.nn.Dropout):

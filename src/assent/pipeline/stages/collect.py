@@ -47,7 +47,7 @@ class CollectSettings(Settings):
     """Wait for people instead of simulating: the run stops and says where to label."""
     answers: int | None = Field(default=None, gt=0)
     """Rankings to wait for from people; unset = one for each question."""
-    port: int = Field(default=8321, gt=0, lt=65536)
+    port: int = Field(default=8321, gt=0, lt=65536, json_schema_extra={"identity": False})
     """Port of the labelling app that the run names."""
     truth: str | None = None
     """Function of prompt and text that simulated annotators perceive with noise, as module:function."""

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings, read_texts
-from assent.errors import RecipeError
+from assent.errors import ModelError, RecipeError
 from assent.evaluation.diversity import diversity
 from assent.evaluation.intervals import wilson_interval
 from assent.evaluation.kl import sequence_kl, token_log_ratios
@@ -24,13 +24,13 @@ from assent.models.device import pick_device
 from assent.models.load import load_causal, load_reward_model
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
-from assent.rewards.model import ModelReward
+from assent.rewards.model import ModelReward, same_tokenizer
 from assent.rewards.rule import FunctionReward, load_function
 from assent.rewards.source import RewardSource
 from assent.rollout.local import LocalEngine
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
-from assent.training.on_policy import encode_prompts
+from assent.training.on_policy import encode_prompts, room_for_prompts
 from assent.types import Completion, Prompt
 
 
@@ -57,6 +57,10 @@ class EvaluateSettings(SamplingOptions):
     comparisons: str | None = Input("data", None, "Held-out comparisons that the reward model is measured on")
     judgements: str | None = Input("data", None, "Held-out labels that a classifier reward model is measured on")
     rankings: str | None = Input("data", None, "Rankings to report agreement and annotators of")
+    empty: Literal["error", "skip"] = "error"
+    """What to do with a row whose prompt is empty: stop, or leave it out."""
+    truncate_prompts: Literal["left"] | None = None
+    """Cut prompts that leave no room for max_new_tokens on the left; unset = such a prompt is an error."""
     max_prompts: int | None = Field(default=None, gt=0)
     """Use the first so many prompts; unset = all."""
     tie_width: float = Field(default=0.0, ge=0.0)
@@ -71,28 +75,35 @@ class _Sampled:
     utilities: tuple[float, ...] | None
     """``None`` without a judge."""
     rewards: tuple[float, ...] | None
-    logprobs: list[list[float]]
-    ref_logprobs: list[list[float]]
+    logprobs: list[list[float]] | None
+    """``None``, as ``ref_logprobs``, where the reference has another tokenizer: then there is no KL from it."""
+    ref_logprobs: list[list[float]] | None
     figures: dict[str, float]
 
 
 def run(settings: EvaluateSettings, context: Context) -> Metrics:
     policies, reference_name = _policies(settings)
-    prompts = read_prompts(settings.data)[: settings.max_prompts]
+    prompts = read_prompts(settings.data, empty=settings.empty)[: settings.max_prompts]
     reference = load_causal(policies[reference_name], pick_device())
     base = load_causal(settings.base, pick_device()) if settings.base else None
-    judge, reward = _judge(settings, reference), _reward(settings, reference)
+    judge, reward = _judge(settings), _reward_model(settings.reward)
     context.progress.start("evaluating", len(policies))
     sampled: dict[str, _Sampled] = {}
+    tokenizers: dict[str, Any] = {}
     for name in [reference_name, *(n for n in policies if n != reference_name)]:
         policy = reference if name == reference_name else load_causal(policies[name], pick_device())
+        if base is not None and not same_tokenizer(policy.tokenizer, base.tokenizer):
+            raise ModelError(f"{settings.base}: base has another tokenizer than {policies[name]}; leave base out")
+        if not same_tokenizer(policy.tokenizer, reference.tokenizer):
+            context.say(f"{name} has another tokenizer than {reference_name}, so there is no KL between them")
         sampled[name] = _sample(policy, reference, base, judge, reward, prompts, settings, context.seed)
+        tokenizers[name] = policy.tokenizer
         context.progress.advance()
     context.progress.stop()
     result = _result(settings, reference_name, prompts, sampled)
     result |= _evidence(settings, reward, judge)
     atomic_write_json(context.out / "evaluation.json", result)
-    write_jsonl(context.out / "samples.jsonl", _samples(reference.tokenizer, prompts, sampled, settings.shown))
+    write_jsonl(context.out / "samples.jsonl", _samples(tokenizers, prompts, sampled, settings.shown))
     return _headline(result)
 
 
@@ -108,20 +119,21 @@ def _policies(settings: EvaluateSettings) -> tuple[dict[str, str], str]:
     return settings.policies, settings.reference
 
 
-def _judge(settings: EvaluateSettings, policy: CausalModel) -> RewardSource | None:
+def _judge(settings: EvaluateSettings) -> RewardSource | None:
     if settings.judge is not None and settings.judge_function is not None:
         raise RecipeError("evaluate: give judge (a model) or judge_function, not both")
     if settings.judge_function:
         return FunctionReward(load_function(settings.judge_function), settings.judge_name)
-    if settings.judge is None:
-        return None
-    return ModelReward(load_reward_model(settings.judge, pick_device()), policy.tokenizer)
+    return _reward_model(settings.judge)
 
 
-def _reward(settings: EvaluateSettings, policy: CausalModel) -> ModelReward | None:
-    if settings.reward is None:
-        return None
-    return ModelReward(load_reward_model(settings.reward, pick_device()), policy.tokenizer)
+def _reward_model(source: str | None) -> ModelReward | None:
+    return None if source is None else ModelReward(load_reward_model(source, pick_device()))
+
+
+def _for_policy(source: RewardSource | None, policy: CausalModel) -> RewardSource | None:
+    """A reward model scores the very ids where it shares this policy's tokenizer, and the text where it does not."""
+    return ModelReward(source.model, policy.tokenizer) if isinstance(source, ModelReward) else source
 
 
 def _sample(
@@ -134,20 +146,23 @@ def _sample(
     settings: EvaluateSettings,
     seed: int,
 ) -> _Sampled:
-    limit = policy.context_length - settings.max_new_tokens
-    encoded = encode_prompts(policy.tokenizer, prompts, limit, None, settings.data)
+    limit = room_for_prompts(policy, settings)
+    encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     completions = LocalEngine(policy).generate(encoded, settings.sampling(seed), 1)
+    judge, scorer = _for_policy(judge, policy), _for_policy(reward, policy)
     utilities = judge.score(prompts, completions).values if judge else None
-    rewards = reward.score(prompts, completions).values if reward else None
-    # Both sides by the trainer's path, so that a policy's KL from itself is exactly zero.
-    logprobs = token_logprobs(policy, completions, settings.temperature)
-    ref_logprobs = token_logprobs(reference, completions, settings.temperature)
-    kl, spread = sequence_kl(logprobs, ref_logprobs), diversity([c.text for c in completions])
+    rewards = scorer.score(prompts, completions).values if scorer else None
+    figures: dict[str, float] = {}
+    logprobs = ref_logprobs = None
+    if same_tokenizer(policy.tokenizer, reference.tokenizer):
+        # Both sides by the trainer's path, so that a policy's KL from itself is exactly zero.
+        logprobs = token_logprobs(policy, completions, settings.temperature)
+        ref_logprobs = token_logprobs(reference, completions, settings.temperature)
+        kl = sequence_kl(logprobs, ref_logprobs)
+        figures = {"kl": kl.k1, "kl_se": kl.k1_se, "kl_k3": kl.k3}
+    spread = diversity([c.text for c in completions])
     count = len(completions)
-    figures = {
-        "kl": kl.k1,
-        "kl_se": kl.k1_se,
-        "kl_k3": kl.k3,
+    figures |= {
         "distinct_2": spread.distinct_2,
         "words": spread.words,
         "ended_share": sum(c.finish_reason == "stop" for c in completions) / count,
@@ -219,7 +234,7 @@ def _evidence(settings: EvaluateSettings, reward: ModelReward | None, judge: Rew
 
 
 def _samples(
-    tokenizer: Any, prompts: Sequence[Prompt], sampled: dict[str, _Sampled], shown: int
+    tokenizers: dict[str, Any], prompts: Sequence[Prompt], sampled: dict[str, _Sampled], shown: int
 ) -> list[dict[str, Any]]:
     rows = []
     for i, prompt in enumerate(prompts[:shown]):
@@ -228,9 +243,10 @@ def _samples(
             completion = item.completions[i]
             columns[name] = {
                 "text": completion.text,
-                "tokens": [tokenizer.decode([token]) for token in completion.token_ids],
-                "token_kl": token_log_ratios(item.logprobs[i], item.ref_logprobs[i]),
+                "tokens": [tokenizers[name].decode([token]) for token in completion.token_ids],
             }
+            if item.logprobs is not None and item.ref_logprobs is not None:
+                columns[name]["token_kl"] = token_log_ratios(item.logprobs[i], item.ref_logprobs[i])
             if item.utilities is not None:
                 columns[name]["utility"] = item.utilities[i]
             if item.rewards is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assent.algorithms.ppo import ALGORITHM, PPOSettings
 from assent.data.readers import read_prompts
-from assent.errors import RecipeError
+from assent.errors import ModelError, RecipeError
 from assent.models.device import pick_device
 from assent.models.load import load_causal, load_reward_model
 from assent.models.save import save_critic
@@ -12,7 +12,7 @@ from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import PublishSettings, finish
 from assent.rewards.model import ModelReward
 from assent.rewards.rule import FunctionReward, load_function
-from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, train
+from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, room_for_prompts, train
 
 
 class PPOStageSettings(OnPolicySettings, PublishSettings, PPOSettings):
@@ -29,6 +29,7 @@ def run(settings: PPOStageSettings, context: Context) -> Metrics:
     if (settings.reward is None) == (settings.reward_function is None):
         raise RecipeError("ppo: give either reward (a reward model) or reward_function")
     policy = load_causal(settings.model, pick_device())
+    room = room_for_prompts(policy, settings)
     reward_model = None
     if settings.reward is not None:
         reward_model = load_reward_model(settings.reward, pick_device()).requires_grad_(False)
@@ -36,16 +37,19 @@ def run(settings: PPOStageSettings, context: Context) -> Metrics:
         shared = reward.same_tokenizer
     else:
         reward, shared = FunctionReward(load_function(str(settings.reward_function))), False
-    prompts = read_prompts(settings.data)
-    room = policy.context_length - settings.max_new_tokens
+    prompts = read_prompts(settings.data, empty=settings.empty)
     limit = min(room, settings.max_prompt_tokens or room)
+    encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
+    if reward_model is not None and shared:
+        longest = max(len(prompt.token_ids) for prompt in encoded) + settings.max_new_tokens
+        _refuse_short_context(reward_model.context_length, longest, str(settings.reward))
     figures, roles = train(
         OnPolicyTask(
             policy=policy,
             reward=reward,
             reward_model=reward_model if shared else None,
             prompts=prompts,
-            encoded=encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data),
+            encoded=encoded,
             algorithm=ALGORITHM,
             settings=settings,
             folder=context.out,
@@ -57,7 +61,17 @@ def run(settings: PPOStageSettings, context: Context) -> Metrics:
     finish(policy, settings, "ppo", settings.model, context)
     if roles.critic is not None:
         save_critic(roles.critic, context.out)
-    return figures
+    leading = ("reward_mean", "kl")
+    return {name: figures[name] for name in leading if name in figures} | figures
+
+
+def _refuse_short_context(context_length: int, longest: int, source: str) -> None:
+    if longest > context_length:
+        raise ModelError(
+            f"{source}: the reward model's context of {context_length} tokens is less than the {longest} of the "
+            "longest prompt with max_new_tokens, so that it would see answers cut short; lower max_new_tokens or "
+            "max_prompt_tokens"
+        )
 
 
 STAGE = Stage(kind="ppo", summary=ALGORITHM.summary, Settings=PPOStageSettings, run=run)

@@ -41,7 +41,8 @@ def run(settings: RewardStageSettings, context: Context) -> Metrics:
     kind, figures = fit(settings, context, Roles(reward=model), model, algorithms, metric="accuracy")
     if kind == "comparisons" and settings.centre_rows:
         limit = row_limit(model.context_length, settings.max_length)
-        _, examples = read_examples(model.tokenizer, settings.data, (kind,), limit, settings.overlong, context)
+        rest = (limit, settings.overlong, context, settings.empty)
+        _, examples = read_examples(model.tokenizer, settings.data, (kind,), *rest)
         model.config.assent_reward_offset = _mean_score(model, examples, settings)
     finish(model, settings, f"reward model from {kind}", settings.model, context)
     return figures

@@ -13,7 +13,7 @@ from assent.models.load import load_causal
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.rollout.local import LocalEngine
 from assent.rollout.settings import SamplingOptions
-from assent.training.on_policy import encode_prompts
+from assent.training.on_policy import encode_prompts, room_for_prompts
 from assent.types import Completion
 
 
@@ -24,6 +24,8 @@ class SampleSettings(SamplingOptions):
     data: str = Input("data", description="Prompts: column prompt, messages or text")
     n: int = Field(default=1, gt=0)
     """Completions per prompt."""
+    empty: Literal["error", "skip"] = "error"
+    """What to do with a row whose prompt is empty: stop, or leave it out."""
     slots: int = Field(default=128, gt=0)
     """Rows decoded at once."""
     truncate_prompts: Literal["left"] | None = None
@@ -33,8 +35,8 @@ class SampleSettings(SamplingOptions):
 def run(settings: SampleSettings, context: Context) -> Metrics:
     policy = load_causal(settings.model, pick_device())
     engine = LocalEngine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
-    prompts = read_prompts(settings.data)
-    limit = policy.context_length - settings.max_new_tokens
+    prompts = read_prompts(settings.data, empty=settings.empty)
+    limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     completions: list[Completion] = []
     context.progress.start("sampling", len(encoded))

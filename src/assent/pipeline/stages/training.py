@@ -6,9 +6,19 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
 from assent.algorithms.base import Algorithm
 from assent.config import Settings
-from assent.data.readers import describe, read_comparisons, read_demonstrations, read_judgements, read_texts
+from assent.data.readers import (
+    OnEmpty,
+    describe,
+    read_comparisons,
+    read_demonstrations,
+    read_judgements,
+    read_rows,
+    read_texts,
+)
 from assent.errors import DataError, ModelError
 from assent.models.causal import CausalModel
 from assent.models.save import save_model
@@ -29,7 +39,7 @@ from assent.training.supervised import Task, split_examples, train
 class PublishSettings(Settings):
     """Where the trained model goes besides its folder."""
 
-    push_to_hub: str | None = None
+    push_to_hub: str | None = Field(default=None, json_schema_extra={"identity": False})
     """Name of a repository on the hub to upload the model to, such as you/model; needs HF_TOKEN."""
 
 
@@ -48,16 +58,28 @@ _COLUMNS = {
 
 
 def read_examples(
-    tokenizer: Any, source: str, kinds: tuple[str, ...], max_length: int, overlong: Overlong, context: Context
+    tokenizer: Any,
+    source: str,
+    kinds: tuple[str, ...],
+    max_length: int,
+    overlong: Overlong,
+    context: Context,
+    empty: OnEmpty = "error",
 ) -> tuple[str, list[Example]]:
     """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken."""
     found = describe(source)
     kind = next((kind for kind in kinds if kind in found), None)
     if kind is None:
         wanted = "; or ".join(f"{kind} ({_COLUMNS[kind]})" for kind in kinds)
-        raise DataError(f"expected {wanted}; its columns fit {' or '.join(found) or 'nothing known'}", source)
+        first = next(iter(read_rows(source)))
+        columns, fits = ", ".join(first.values) or "none", f", which fit {' or '.join(found)}" if found else ""
+        raise DataError(f"expected {wanted}; its columns are {columns}{fits}", source, first.line)
     read, encode = _READERS[kind]
-    examples, dropped = encode(tokenizer, read(source), max_length, overlong, source)  # pyright: ignore[reportArgumentType]
+    records = read(source, empty=empty)
+    skipped = sum(1 for _ in read_rows(source)) - len(records) if empty == "skip" else 0
+    if skipped:
+        context.say(f"{source}: {skipped} rows with an empty text left out")
+    examples, dropped = encode(tokenizer, records, max_length, overlong, source)  # pyright: ignore[reportArgumentType]
     if dropped:
         context.say(f"{source}: {dropped} rows over {max_length} tokens left out")
     return kind, examples
@@ -83,10 +105,11 @@ def fit(
     ``settings`` is a :class:`DatasetSettings` with ``data`` and ``eval_data``.  Returns the kind and the figures.
     """
     limit, kinds = row_limit(model.context_length, settings.max_length), tuple(algorithms)
-    kind, examples = read_examples(model.tokenizer, settings.data, kinds, limit, settings.overlong, context)
+    rest = (limit, settings.overlong, context, settings.empty)
+    kind, examples = read_examples(model.tokenizer, settings.data, kinds, *rest)
     if settings.eval_data:
         trained = examples
-        _, held_out = read_examples(model.tokenizer, settings.eval_data, (kind,), limit, settings.overlong, context)
+        _, held_out = read_examples(model.tokenizer, settings.eval_data, (kind,), *rest)
     else:
         trained, held_out = split_examples(examples, settings.eval_split, context.seed)
     task = Task(
@@ -107,25 +130,6 @@ def fit(
 
 
 def finish(model: CausalModel | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
-    """Save the model into the stage's folder, drop its checkpoints, and upload it where that was asked for."""
+    """Save the model into the stage's folder and drop its checkpoints."""
     save_model(model, context.out, method=method, base=base, settings=settings.model_dump())
     shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
-    if settings.push_to_hub:
-        push_to_hub(settings.push_to_hub, context)
-
-
-def push_to_hub(name: str, context: Context) -> None:
-    """Upload the stage's folder as a model repository."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        api = HfApi()
-        api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=str(context.out), ignore_patterns=["*.jsonl", "manifest.json"])
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"push_to_hub '{name}': {reason}; check the name, the network and HF_TOKEN (the trained model is kept)"
-        ) from None
-    context.say(f"uploaded to https://huggingface.co/{name}")
