@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -20,14 +21,14 @@ class ComparisonSettings(Settings):
 
     data: str = Input("data", description="Rankings, as the collect stage or `assent label export` writes them")
     held_out: float = Field(default=0.2, ge=0.0, lt=1.0)
-    """Share of the prompts whose comparisons are kept apart, in held_out.jsonl."""
+    """Share of the prompts whose comparisons are kept apart, in held_out.jsonl; above 0, one prompt at least."""
 
 
 def run(settings: ComparisonSettings, context: Context) -> Metrics:
     rankings = read_rankings(settings.data)
-    # By a hash of the prompt: all rankings of one prompt are on one side, and new prompts move no old one.
-    apart = [r for r in rankings if _fraction(r, context.seed) < settings.held_out]
-    trained = [r for r in rankings if _fraction(r, context.seed) >= settings.held_out]
+    kept_apart = _kept_apart(rankings, settings, context.seed)
+    apart = [r for r in rankings if r.prompt.id in kept_apart]
+    trained = [r for r in rankings if r.prompt.id not in kept_apart]
     written = {
         name: write_jsonl(context.out / f"{name}.jsonl", comparisons_from_rankings(part))
         for name, part in (("train", trained), ("held_out", apart))
@@ -37,9 +38,25 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
     return {"rankings": len(rankings), "comparisons": written["train"], "held_out_comparisons": written["held_out"]}
 
 
-def _fraction(ranking: Ranking, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed} {ranking.prompt.id}".encode()).digest()
+def _kept_apart(rankings: Sequence[Ranking], settings: ComparisonSettings, seed: int) -> set[str]:
+    """The prompts that are held out, by a hash: all rankings of one prompt are on one side, new ones move no old one.
+
+    Of a few prompts chance might hold out none or all; one at least is on either side.
+    """
+    if not settings.held_out:
+        return set()
+    drawn = sorted((_fraction(prompt, seed), prompt) for prompt in {ranking.prompt.id for ranking in rankings})
+    if len(drawn) < 2:
+        raise DataError("ranks answers to one prompt only, so none can be held out; set held_out: 0", settings.data)
+    count = sum(fraction < settings.held_out for fraction, _ in drawn)
+    return {prompt for _, prompt in drawn[: min(max(count, 1), len(drawn) - 1)]}
+
+
+def _fraction(prompt_id: str, seed: int) -> float:
+    digest = hashlib.sha256(f"{seed} {prompt_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
-STAGE = Stage(kind="comparisons", summary="Turn rankings into comparisons", Settings=ComparisonSettings, run=run)
+STAGE = Stage(
+    kind="comparisons", summary="Turn rankings into comparisons", Settings=ComparisonSettings, run=run, version=2
+)
