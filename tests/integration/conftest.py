@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 def save(model: Any, folder: Path) -> None:
     model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small only wait for their threads, and on a busy machine they wait long."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

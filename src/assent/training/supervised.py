@@ -90,7 +90,8 @@ def train(task: Task) -> dict[str, float]:
     source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device)
     if settings.batch_size > len(task.examples):
         task.say(f"batch_size {settings.batch_size} is more than the {len(task.examples)} examples: each step has all")
-    total = settings.max_steps or max(1, math.ceil(settings.num_train_epochs * source.steps_per_epoch))
+    # The last batch of the last epoch is filled up from the next: no example is left out, as none comes short within.
+    total = settings.max_steps or math.ceil(settings.num_train_epochs * len(task.examples) / source.batch_size)
     shown = ShowProgress(task.progress, task.algorithm.name, ("loss", "accuracy"))
     evaluation = None
     if task.held_out:
