@@ -139,6 +139,7 @@ SETTINGS: list[tuple[Break, str, str]] = [
     (_nothing, "evaluate --model policy --data prompts.jsonl --max-new-tokens 6 --judge-function rules.py:nan",
      "the judge gave nan for completion"),
     (_nothing, "evaluate --data prompts.jsonl", "give either model (and against), or policies"),
+    (text("c.jsonl", '{"prompt": "a", "completion": "b"}\n'), "collect --data c.jsonl", "simulated annotators need"),
     (_nothing, SFT + "text.jsonl --eval-split 0.99", "eval_split 0.99 of 24 examples leaves nothing to train on"),
     (_nothing, SFT + "text.jsonl --load-best-model-at-end", "need eval_data or eval_split"),
     (_nothing, SFT + "text.jsonl --max-length 100", "max_length 100 is more than the model's context of 64 tokens"),

@@ -58,6 +58,7 @@ class CollectSettings(Settings):
 
 
 def run(settings: CollectSettings, context: Context) -> Metrics:
+    _check(settings)
     pairs = read_completions(settings.data)
     prompts = {prompt.id: prompt for prompt, _ in pairs}
     instructions = Path(settings.instructions).read_text(encoding="utf-8") if settings.instructions else ""
@@ -80,6 +81,20 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         "store_event": upto,
         "simulated": int(not settings.people),
     }
+
+
+def _check(settings: CollectSettings) -> None:
+    """Told before the store is made."""
+    if settings.people:
+        return
+    if not settings.annotators or settings.truth is None:
+        raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
+    if settings.annotators_per_question > len(settings.annotators):
+        raise RecipeError(
+            f"collect: annotators_per_question {settings.annotators_per_question} is more than the "
+            f"{len(settings.annotators)} annotators there are"
+        )
+    load_function(settings.truth)
 
 
 def _rankings_of(
@@ -108,12 +123,8 @@ def _wait_for_people(
 
 
 def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:
-    if not settings.annotators or settings.truth is None:
-        raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
-    truth = load_function(settings.truth)
+    truth = load_function(str(settings.truth))
     people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{PREFIX}{a.name}"}) for a in settings.annotators]
-    if settings.annotators_per_question > len(people):
-        raise RecipeError(f"collect: annotators_per_question is more than the {len(people)} annotators there are")
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
     given = {(frozenset(r.completion_ids), r.annotator) for r in _rankings_of(store, questions, simulated=True)}
     answers: list[Answer] = []
