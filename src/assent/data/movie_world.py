@@ -127,6 +127,63 @@ DEMONSTRATION_HABITS = Habits(coverage=0.85, right=0.92, unasked=0.2, insults=0.
 """Demonstrations by hurried people: about the film asked for, but as careless and rude as people in a hurry are."""
 
 
+def film_prompt(film: Film, prompt_id: str) -> Prompt:
+    """The prompt of a film, with what its metadata says about it."""
+    notes = ", ".join(f"{'good' if good else 'bad'} {aspect}" for aspect, good in _wishes(film))
+    text = f"Film: The {film.title}, a {film.genre}. Notes: {notes}. Review:"
+    about = {"genre": film.genre, "liked": list(film.liked), "disliked": list(film.disliked)}
+    return Prompt(id=prompt_id, text=text, metadata=about)
+
+
+def sample_films(count: int, held_out: bool, seed: int) -> list[Film]:
+    """Films balanced over genres, the numbers liked and disliked, and aspects.  Titles differ by ``held_out``."""
+    rng = _stream(seed, "held-out films" if held_out else "films")
+    titles = [f"{a.title()} {b.title()}" for i, a in enumerate(_FIRST) for j, b in enumerate(_SECOND)
+              if ((i + 3 * j) % 5 == 0) == held_out]  # fmt: skip
+    shapes = ((1, 1), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+    films: list[Film] = []
+    for index in range(count):
+        liked, disliked = shapes[index % len(shapes)]
+        # Aspects in shuffled rounds, so that each is asked for equally often whatever the count.
+        chosen = [ASPECTS[int(i)] for i in rng.permutation(len(ASPECTS))[: liked + disliked]]
+        films.append(
+            Film(
+                title=titles[int(rng.integers(len(titles)))],
+                genre=GENRES[index % len(GENRES)],
+                liked=tuple(chosen[:liked]),
+                disliked=tuple(chosen[liked:]),
+            )
+        )
+    return [films[int(i)] for i in rng.permutation(count)]
+
+
+def write_review(film: Film, habits: Habits, rng: np.random.Generator) -> str:
+    """One review of a film by a writer of these habits."""
+    sentences: list[str] = []
+    for aspect, good in _wishes(film):
+        if rng.random() < habits.coverage:
+            sentences.append(_aspect_sentence(aspect, good == (rng.random() < habits.right), film.genre, rng))
+    others = [a for a in ASPECTS if a not in film.liked + film.disliked]
+    noise = [
+        _aspect_sentence(_pick(others, rng), rng.random() < 0.5, film.genre, rng)
+        for _ in range(int(rng.poisson(habits.unasked)))
+    ]
+    noise += [_filled(_pick(_INSULTS, rng), rng) for _ in range(int(rng.poisson(habits.insults)))]
+    noise += [_filled(_pick(_RAMBLES, rng), rng) for _ in range(int(rng.poisson(habits.rambles)))]
+    for sentence in noise:
+        sentences.insert(int(rng.integers(len(sentences) + 1)), sentence)
+    return " " + " ".join(sentences[:6] or [_filled(_pick(_RAMBLES, rng), rng)])
+
+
+def write_corpus(count: int, habits: Habits, seed: int, held_out: bool = False) -> Iterator[Demonstration]:
+    """``count`` prompts with a review each."""
+    kind = "held-out" if held_out else "train"
+    for index, film in enumerate(sample_films(count, held_out, seed)):
+        rng = _stream(seed, f"review {kind} {index}")
+        prompt = film_prompt(film, f"{kind}-{seed}-{index}")
+        yield Demonstration(prompt=prompt, response=write_review(film, habits, rng), author="grammar")
+
+
 @dataclass(frozen=True)
 class Reading:
     """What a review says, sentence by sentence."""

@@ -17,7 +17,7 @@ class WorldSettings(Settings):
     reviews: int = Field(default=20000, gt=0)
     """Reviews that the base model is pretrained on."""
     demonstrations: int = Field(default=1500, gt=0)
-    """Demonstrations: better reviews, by hurried writers."""
+    """Demonstrations: reviews by hurried writers."""
     feedback_prompts: int = Field(default=800, gt=0)
     """Prompts whose answers are ranked."""
     train_prompts: int = Field(default=4000, gt=0)
