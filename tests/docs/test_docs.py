@@ -110,7 +110,6 @@ def test_relative_links_resolve(page):
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.xfail(strict=False, reason="docs/report.png is a screenshot of a real run, made by hand")
 def test_pictures_are_there():
     for page in PAGES:
         pictures = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if link.endswith(".png")]
