@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from assent.runs.folder import sync_folder
+
 _STATE = "state.pt"
 _SEAL = "seal.json"
 
@@ -35,7 +37,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     except OSError:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    _sync(folder)
+    sync_folder(folder)
     for old in _complete(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -63,11 +65,3 @@ def _complete(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,17 @@ def test_the_run_learned_something_at_every_step(tmp_path: Path):
     assert len({row["kl_coefficient"] for row in rows}) > 3  # the controller is part of what is resumed
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As many threads here as in the run that is killed: the order of sums depends on it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("name", ["ppo"])
-def test_resume_after_sigkill_is_exact(name: str, tmp_path: Path):
+def test_resume_after_sigkill_is_exact(name: str, tmp_path: Path, one_thread: None):
     straight = train(name, tmp_path / "straight")
     program = [sys.executable, str(Path(__file__).with_name("tiny_runs.py")), name, str(tmp_path / "resumed")]
     killed = subprocess.run(program, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False)
