@@ -255,8 +255,8 @@ def test_the_synthetic_batch_has_what_the_checks_need():
     batch = synthetic_batch()
     gaps = [row.int().diff().eq(1).sum() + row[0] for row in batch.completion_mask]
     assert max(int(g) for g in gaps) == 2  # a conversation of two turns
-    assert batch.pair_ties.any()
-    assert not batch.pair_ties.all()
-    assert len(batch.pair_weights.unique()) == 3
-    assert bool((batch.groups[batch.pairs[:, 0]] == batch.groups[batch.pairs[:, 1]]).all())
+    assert batch.pairs.ties.any()
+    assert not batch.pairs.ties.all()
+    assert len(batch.pairs.weights.unique()) == 3
+    assert bool((batch.groups[batch.pairs.chosen] == batch.groups[batch.pairs.rejected]).all())
     assert len(batch.mask.sum(1).unique()) > 3

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from assent.algorithms.base import Algorithm, Batch, Loss, Outputs, Part, masked_mean, row_mean, unprepared
-from assent.algorithms.preferences import logistic_loss
+from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, row_mean, unprepared
+from assent.algorithms.batch import Batch, Outputs
+from assent.algorithms.preferences import logistic_loss, soft_targets
 from assent.config import Settings
 
 
@@ -27,24 +28,24 @@ class DPOSettings(Settings):
 
 
 def weights(batch: Batch, settings: DPOSettings) -> Mapping[str, Part]:
-    return {"pair": row_mean(batch.pair_weights)}
+    return {"pair": row_mean(batch.pairs.weights)}
 
 
 def loss(outputs: Outputs, batch: Batch, settings: DPOSettings) -> Loss:
     mask = batch.completion_mask.to(outputs.logprobs.dtype)
     implied = settings.beta * ((outputs.logprobs - batch["ref_logprobs"]) * mask).sum(1)
-    chosen, rejected = implied[batch.pairs[:, 0]], implied[batch.pairs[:, 1]]
-    pair = logistic_loss(chosen - rejected, batch.pair_ties, settings.label_smoothing)
-    decided = ~batch.pair_ties
+    chosen, rejected = implied[batch.pairs.chosen], implied[batch.pairs.rejected]
+    pair = logistic_loss(chosen - rejected, soft_targets(batch.pairs, settings.label_smoothing))
+    decided = batch.pairs.decided
     return Loss(
         terms={"pair": pair},
         metrics={
-            "loss": masked_mean(pair, batch.pair_weights),
+            "loss": masked_mean(pair, batch.pairs.weights),
             "accuracy": masked_mean((chosen > rejected).to(pair.dtype), decided),
             "margin": masked_mean(chosen - rejected, decided),
             "reward_chosen": masked_mean(chosen, decided),
             "reward_rejected": masked_mean(rejected, decided),
-            "logprob_chosen": masked_mean((outputs.logprobs * mask).sum(1)[batch.pairs[:, 0]], decided),
+            "logprob_chosen": masked_mean((outputs.logprobs * mask).sum(1)[batch.pairs.chosen], decided),
         },
     )
 

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from assent.algorithms.advantages import at_last_token, gae, whiten
-from assent.algorithms.base import Algorithm, Batch, Figures, Loss, Outputs, Part, State, masked_mean, token_mean
+from assent.algorithms.base import Algorithm, Figures, Loss, Part, State, masked_mean, token_mean
+from assent.algorithms.batch import Batch, Outputs
 from assent.algorithms.kl import adapt_coefficient, k1, k3
 from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
 from assent.config import Settings

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import torch.nn.functional as F
 
-from assent.algorithms.base import Algorithm, Batch, Loss, Outputs, Part, masked_mean, row_mean, unprepared
+from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, row_mean, unprepared
+from assent.algorithms.batch import Batch, Outputs
 from assent.config import Settings
 
 
@@ -23,16 +24,17 @@ def weights(batch: Batch, settings: RewardClassifierSettings) -> Mapping[str, Pa
 
 
 def loss(outputs: Outputs, batch: Batch, settings: RewardClassifierSettings) -> Loss:
-    labels = batch["labels"].to(outputs.scores.dtype)
-    terms = F.binary_cross_entropy_with_logits(outputs.scores, labels, reduction="none")
-    right = ((outputs.scores > 0) == (labels > 0.5)).to(terms.dtype)
+    scores = outputs.scores[:, 0]
+    labels = batch["labels"].to(scores.dtype)
+    terms = F.binary_cross_entropy_with_logits(scores, labels, reduction="none")
+    right = ((scores > 0) == (labels > 0.5)).to(terms.dtype)
     every = right.new_ones(batch.rows)
     return Loss(
         terms={"label": terms},
         metrics={
             "loss": masked_mean(terms, every),
             "accuracy": masked_mean(right, every),
-            "score_mean": masked_mean(outputs.scores, every),
+            "score_mean": masked_mean(scores, every),
         },
     )
 

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from assent.algorithms.base import Algorithm, Batch, Loss, Outputs, Part, masked_mean, row_mean, unprepared
-from assent.algorithms.preferences import logistic_loss
+from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, row_mean, unprepared
+from assent.algorithms.batch import Batch, Outputs
+from assent.algorithms.preferences import logistic_loss, soft_targets
 from assent.config import Settings
 
 
@@ -27,23 +28,23 @@ class RewardModelSettings(Settings):
 
 
 def weights(batch: Batch, settings: RewardModelSettings) -> Mapping[str, Part]:
-    return {"pair": row_mean(batch.pair_weights), "centre": row_mean(batch.pair_weights)}
+    return {"pair": row_mean(batch.pairs.weights), "centre": row_mean(batch.pairs.weights)}
 
 
 def loss(outputs: Outputs, batch: Batch, settings: RewardModelSettings) -> Loss:
-    chosen, rejected = outputs.scores[batch.pairs[:, 0]], outputs.scores[batch.pairs[:, 1]]
+    pairs = batch.pairs
+    chosen, rejected = outputs.scores[pairs.chosen, pairs.heads], outputs.scores[pairs.rejected, pairs.heads]
     gap = chosen - rejected
-    pair = logistic_loss(gap, batch.pair_ties, settings.label_smoothing)
-    decided = ~batch.pair_ties
+    pair = logistic_loss(gap, soft_targets(pairs, settings.label_smoothing))
     right = (gap > 0).to(gap.dtype) + 0.5 * (gap == 0).to(gap.dtype)
     return Loss(
         terms={"pair": pair, "centre": (chosen + rejected).square()},
         coefficients={"centre": settings.centre},
         metrics={
-            "loss": masked_mean(pair, batch.pair_weights),
-            "accuracy": masked_mean(right, decided),
-            "margin": masked_mean(gap, decided),
-            "score_mean": masked_mean(0.5 * (chosen + rejected), batch.pair_weights),
+            "loss": masked_mean(pair, pairs.weights),
+            "accuracy": masked_mean(right, pairs.decided),
+            "margin": masked_mean(gap, pairs.decided),
+            "score_mean": masked_mean(0.5 * (chosen + rejected), pairs.weights),
         },
     )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from assent.algorithms.base import Algorithm, Batch, Loss, Outputs, Part, masked_mean, token_mean, unprepared
+from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, token_mean, unprepared
+from assent.algorithms.batch import Batch, Outputs
 from assent.config import Settings
 
 

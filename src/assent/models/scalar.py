@@ -49,14 +49,14 @@ class RewardModel(nn.Module):
         return isinstance(getattr(self.model, "score", None), nn.Linear)
 
     def scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """[B] centred rewards of right-padded rows: tokens [B, T] int64, mask [B, T] bool."""
+        """[B, H] centred rewards of right-padded rows, one per head: tokens [B, T] int64, mask [B, T] bool."""
         if self.is_causal:
             hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
             last = mask.sum(1) - 1
             pooled = hidden[torch.arange(len(tokens), device=tokens.device), last]
-            raw = self.model.score(pooled)[:, 0]
+            raw = self.model.score(pooled)
         else:
-            raw = self.model(input_ids=tokens, attention_mask=mask.long()).logits[:, 0]
+            raw = self.model(input_ids=tokens, attention_mask=mask.long()).logits
         return raw.float() - self.offset
 
 

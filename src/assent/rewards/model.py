@@ -65,6 +65,6 @@ def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: 
         for place, i in enumerate(chosen):
             tokens[place, : len(rows[i])] = torch.tensor(rows[i], dtype=torch.long)
             mask[place, : len(rows[i])] = True
-        for i, value in zip(chosen, model.scores(tokens.to(device), mask.to(device)).tolist(), strict=True):
+        for i, value in zip(chosen, model.scores(tokens.to(device), mask.to(device))[:, 0].tolist(), strict=True):
             scores[i] = value
     return scores

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assent.algorithms.base import COLUMNS, Algorithm, Batch, Loss, Mean, Outputs, Part
+from assent.algorithms.base import Algorithm, Loss, Mean, Part
+from assent.algorithms.batch import COLUMNS, Batch, Outputs, Pairs
 from assent.training.reduce import reduce_loss
 
 _VOCABULARY = 7
@@ -75,15 +76,12 @@ def synthetic_batch(seed: int = 0) -> Batch:
     completion = mask & (place >= starts[:, None])
     completion[0, 6] = False  # a conversation: the policy wrote the tokens on both sides, and not this one
     groups = torch.repeat_interleave(torch.arange(len(_GROUP_SIZES)) * 5 + 2, torch.tensor(_GROUP_SIZES))
-    pairs, pair_weights, ties = _pairs(draw)
     batch = Batch(
         tokens=torch.randint(0, _VOCABULARY, (rows, width), generator=draw),
         mask=mask,
         completion_mask=completion,
         groups=groups,
-        pairs=pairs,
-        pair_weights=pair_weights,
-        pair_ties=ties,
+        pairs=_pairs(draw),
     )
     outputs = toy_forward(toy_policy(seed), batch, frozenset({"logprobs", "values"}))
 
@@ -100,26 +98,36 @@ def synthetic_batch(seed: int = 0) -> Batch:
         "labels": torch.randint(0, 3, (rows,), generator=draw).double() / 2,
         "advantages": noise(rows, width),
         "returns": noise(rows, width),
+        "mismatched": (torch.arange(rows) % 2).double(),
+        "row_weights": torch.rand(rows, generator=draw, dtype=torch.float64),
     }
     assert set(columns) == set(COLUMNS), f"no synthetic column for {set(COLUMNS) - set(columns)}"
     real = {name: value * completion if value.dim() == 2 else value for name, value in columns.items()}
     return batch.with_columns(**{name: value.detach() for name, value in real.items()})
 
 
-def _pairs(draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _pairs(draw: torch.Generator) -> Pairs:
     """All pairs of each group in a random direction, weighing 1 / C(K, 2), every third one a tie."""
-    pairs: list[tuple[int, int]] = []
+    rows: list[tuple[int, int]] = []
     weights: list[float] = []
     start = 0
     for size in _GROUP_SIZES:
         for a in range(start, start + size):
             for b in range(a + 1, start + size):
                 swap = bool(torch.rand((), generator=draw) < 0.5)
-                pairs.append((b, a) if swap else (a, b))
+                rows.append((b, a) if swap else (a, b))
                 weights.append(1 / math.comb(size, 2))
         start += size
-    ties = torch.arange(len(pairs)) % 3 == 2
-    return torch.tensor(pairs), torch.tensor(weights, dtype=torch.float64), ties
+    places = torch.arange(len(rows))
+    ties = places % 3 == 2
+    return Pairs(
+        rows=torch.tensor(rows),
+        weights=torch.tensor(weights, dtype=torch.float64),
+        ties=ties,
+        margins=(1.0 + places % 2).double() * ~ties,
+        confidence=(1.0 - 0.1 * (places % 4)).double(),
+        heads=torch.zeros_like(places),
+    )
 
 
 def toy_policy(seed: int, dtype: torch.dtype = torch.float64) -> Toy:
@@ -143,7 +151,7 @@ def toy_forward(toy: Toy, batch: Batch, wanted: frozenset[str]) -> Outputs:
         logprobs=chosen if "logprobs" in wanted else none,
         entropy=entropy if "entropy" in wanted else none,
         values=values if "values" in wanted else none,
-        scores=(toy["reward"][batch.tokens] * batch.mask).sum(1) if "scores" in wanted else none,
+        scores=(toy["reward"][batch.tokens] * batch.mask).sum(1, keepdim=True) if "scores" in wanted else none,
     )
 
 
@@ -231,7 +239,7 @@ def _check_masked(algorithm: Algorithm, settings: Any, batch: Batch, seed: int) 
     leaves, outputs = _leaves(algorithm, batch, seed)
     _reduced(algorithm, settings, batch, outputs).backward()
     for name, leaf in leaves.items():
-        if leaf.grad is None or leaf.dim() < 2:
+        if leaf.grad is None or name == "scores":
             continue
         leaked = float(leaf.grad[~batch.completion_mask].abs().max())
         _true(algorithm, leaked == 0.0, f"masked positions of '{name}' get gradient (up to {leaked:.3g})")
@@ -365,7 +373,7 @@ def _padded(batch: Batch, extra: int, garbage: float) -> Batch:
 
 def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
     columns = {name: value.to(dtype) for name, value in batch.columns.items()}
-    return replace(batch, pair_weights=batch.pair_weights.to(dtype), columns=columns)
+    return replace(batch, pairs=batch.pairs.to(dtype), columns=columns)
 
 
 def _same(algorithm: Algorithm, one: _Result, other: _Result, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from assent.data.chat import TokenRow, Tokens, encode_demonstration, encode_row, encode_text, too_long
 from assent.errors import DataError
-from assent.training.sources import Example, Row
+from assent.training.sources import Example, Pair, Row
 from assent.types import Comparison, Demonstration, Judgement, Prompt
 
 Overlong = Literal["error", "truncate", "drop"]
@@ -71,7 +71,11 @@ def comparison_examples(
             dropped += 1
             continue
         # Equal texts that were told apart by rank say nothing; only pairs of different texts remain.
-        pairs = [(place[c.chosen], place[c.rejected], c.weight, c.tie) for c in members if c.chosen != c.rejected]
+        pairs = [
+            Pair(place[c.chosen], place[c.rejected], c.weight, c.tie, c.margin)
+            for c in members
+            if c.chosen != c.rejected
+        ]
         if pairs:
             examples.append(Example([Row(r.ids, r.completion_mask) for r in rows], pairs))
     _some(examples, source)

@@ -15,13 +15,15 @@ from typing import Any, NoReturn
 
 import torch
 
-from assent.algorithms.base import Algorithm, Batch, Mean, State
-from assent.data.microbatch import epoch_order, plan_microbatches
+from assent.algorithms.base import Algorithm, State
+from assent.algorithms.batch import Batch
+from assent.data.microbatch import epoch_order
 from assent.errors import NonFiniteError
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import load_newest, save_checkpoint
+from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
 from assent.training.optim import LoopSettings, OptimSettings, schedule
-from assent.training.reduce import mismatch, reduce_loss
+from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
 from assent.training.sources import Source
@@ -42,6 +44,11 @@ class Objective:
     """Passes over each batch."""
     minibatches: int = 1
     """Optimiser updates per pass."""
+    name: str = ""
+    """Stands before the names of its figures, to tell them from those of the other objectives."""
+
+    def named(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        return {self.name + key: value for key, value in figures.items()}
 
 
 @dataclass
@@ -92,22 +99,36 @@ class Training:
             batch, found = objective.source.batch(self.step)
             batch = self._annotate(batch, objective.algorithm.needs)
             batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
-            figures |= {**found, **mismatch(batch), **made}
+            figures |= objective.named({**found, **mismatch(batch), **made})
             prepared.append(batch)
-        means: dict[str, Mean] = {}
+        sums: Sums = {}
         for minibatches in zip(*map(self._minibatches, self.objectives, prepared), strict=True):
+            found_now: Sums = {}
             for objective, batch in zip(self.objectives, minibatches, strict=True):
-                self._accumulate(objective, batch, means)
+                found_now |= objective.named(self._accumulate(objective, batch))
             figures["grad_norm"] = self._update(minibatches)
-        figures |= {name: float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
+            add_means(sums, found_now)
+            if self._enough(found_now):
+                break
+        figures |= _means(sums)
         return figures, int(sum(batch.mask.sum() for batch in prepared))
+
+    def _enough(self, sums: Sums) -> bool:
+        means = _means(sums)
+        return any(o.algorithm.enough(means, o.settings) for o in self.objectives)
+
+    def _accumulate(self, objective: Objective, batch: Batch) -> Sums:
+        budget, fail = self.loop.token_budget, self._stop_non_finite
+        return accumulate(
+            objective.algorithm, objective.settings, objective.coefficient, self.roles, batch, budget, fail
+        )
 
     def _annotate(self, batch: Batch, needs: frozenset[str]) -> Batch:
         wanted = [name for name in _COMPUTED if name in needs]
         if not wanted:
             return batch
         made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
-        for rows in self._microbatch_rows(batch):
+        for rows in microbatch_rows(batch, self.loop.token_budget):
             micro = batch.select(rows)
             for name in wanted:
                 made[name][rows, : micro.tokens.shape[1]] = self.roles.column(name, micro).float()
@@ -124,28 +145,6 @@ class Training:
             for chosen in groups[order.to(groups.device)].chunk(objective.minibatches):
                 out.append(batch.select(torch.isin(batch.groups, chosen).nonzero()[:, 0]))
         return out
-
-    def _accumulate(self, objective: Objective, batch: Batch, means: dict[str, Mean]) -> None:
-        """Add the gradient of one optimiser batch, microbatch by microbatch."""
-        algorithm = objective.algorithm
-        counts = {name: part.count for name, part in algorithm.weights(batch, objective.settings).items()}
-        for rows in self._microbatch_rows(batch):
-            micro = batch.select(rows)
-            outputs = self.roles.forward(micro, algorithm.outputs)
-            loss = algorithm.loss(outputs, micro, objective.settings)
-            parts = algorithm.weights(micro, objective.settings)
-            total = objective.coefficient * reduce_loss(loss.terms, loss.coefficients, parts, counts)
-            if not bool(torch.isfinite(total)):
-                self._stop_non_finite(f"the loss is {total.item()}", [micro])
-            total.backward()
-            for name, mean in loss.metrics.items():
-                before = means.get(name)
-                means[name] = mean if before is None else Mean(before.total + mean.total, before.count + mean.count)
-
-    def _microbatch_rows(self, batch: Batch) -> list[torch.Tensor]:
-        lengths, groups = batch.mask.sum(1).tolist(), batch.groups.tolist()
-        plan = plan_microbatches(lengths, groups if len(batch.pairs) else None, self.loop.token_budget)
-        return [torch.tensor(rows, device=batch.tokens.device) for rows in plan]
 
     def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []
@@ -187,3 +186,7 @@ class Training:
         torch.set_rng_state(saved["rng"])
         self.step = int(saved["step"])
         self.say(f"going on from step {self.step} of {self.total_steps}")
+
+
+def _means(sums: Sums) -> dict[str, float]:
+    return {name: float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in sums.items()}

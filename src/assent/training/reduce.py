@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from assent.algorithms.base import Batch, Part
+from assent.algorithms.base import Part
+from assent.algorithms.batch import Batch
 
 
 def reduce_loss(

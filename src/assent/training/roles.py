@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assent.algorithms.base import Batch, Outputs
+from assent.algorithms.batch import Batch, Outputs
 from assent.models.causal import CausalModel
 from assent.models.scalar import Critic, RewardModel, ValueHead
 

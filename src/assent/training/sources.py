@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
-from assent.algorithms.base import Batch
+from assent.algorithms.batch import Batch, Pairs
 from assent.data.microbatch import epoch_order
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt, Engine
@@ -26,13 +26,25 @@ class Row:
     completion_mask: Sequence[bool]
 
 
+class Pair(NamedTuple):
+    """One comparison within an example; the fields are those of :class:`assent.algorithms.batch.Pairs`."""
+
+    chosen: int
+    """Place of the row within the example."""
+    rejected: int
+    weight: float = 1.0
+    tie: bool = False
+    margin: float = 0.0
+    confidence: float = 1.0
+    head: int = 0
+
+
 @dataclass(frozen=True)
 class Example:
     """What is never split: one row, or the K answers of one ranking with their pairs."""
 
     rows: Sequence[Row]
-    pairs: Sequence[tuple[int, int, float, bool]] = ()
-    """(chosen row, rejected row, weight, tie) by place within the example."""
+    pairs: Sequence[Pair] = ()
     columns: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Per row of the example."""
 
@@ -58,7 +70,9 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batc
     groups = torch.tensor([g for g, example in enumerate(examples) for _ in example.rows])
     starts = torch.tensor([0, *(len(example.rows) for example in examples)]).cumsum(0).tolist()
     pairs = [
-        (a + start, b + start, w, tie) for start, e in zip(starts, examples, strict=False) for a, b, w, tie in e.pairs
+        pair._replace(chosen=pair.chosen + start, rejected=pair.rejected + start)
+        for start, example in zip(starts, examples, strict=False)
+        for pair in example.pairs
     ]
     names = examples[0].columns
     return Batch(
@@ -66,14 +80,33 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batc
         mask=mask.to(device),
         completion_mask=completion_mask.to(device),
         groups=groups.to(device),
-        pairs=torch.tensor([p[:2] for p in pairs], dtype=torch.long, device=device).reshape(-1, 2),
-        pair_weights=torch.tensor([p[2] for p in pairs], dtype=torch.float32, device=device),
-        pair_ties=torch.tensor([p[3] for p in pairs], dtype=torch.bool, device=device),
+        pairs=_pairs(pairs, device),
         columns={
             name: torch.tensor([x for e in examples for x in e.columns[name]], dtype=torch.float32, device=device)
             for name in names
         },
     )
+
+
+def _pairs(pairs: Sequence[Pair], device: torch.device) -> Pairs:
+    def column(values: list[float], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
+
+    return Pairs(
+        rows=torch.tensor([(p.chosen, p.rejected) for p in pairs], dtype=torch.long, device=device).reshape(-1, 2),
+        weights=column([p.weight for p in pairs]),
+        ties=column([p.tie for p in pairs], torch.bool),
+        margins=column([p.margin for p in pairs]),
+        confidence=column([p.confidence for p in pairs]),
+        heads=column([p.head for p in pairs], torch.long),
+    )
+
+
+def stream_places(count: int, size: int, seed: int, step: int) -> list[int]:
+    """The ``size`` of ``count`` items that a step takes: epochs of differing order follow one another as one stream."""
+    places = range(step * size, (step + 1) * size)
+    orders = {epoch: epoch_order(count, seed, epoch) for epoch in {place // count for place in places}}
+    return [int(orders[place // count][place % count]) for place in places]
 
 
 class DatasetSource:
@@ -94,15 +127,16 @@ class DatasetSource:
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
         count = len(self.examples)
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        orders = {epoch: epoch_order(count, self.seed, epoch) for epoch in {place // count for place in places}}
-        chosen = [int(orders[place // count][place % count]) for place in places]
+        chosen = stream_places(count, self.batch_size, self.seed, step)
         figures = {"epoch": step * self.batch_size / count}
         return collate([self.examples[i] for i in chosen], self.pad, self.device), figures
 
 
 class RolloutSource:
-    """Samples the policy on a batch of prompts and scores what it wrote.  Trains on the very ids that were sampled."""
+    """Samples the policy on a batch of prompts and scores what it wrote.  Trains on the very ids that were sampled.
+
+    The prompts' epochs follow one another as one stream, as those of :class:`DatasetSource` do.
+    """
 
     def __init__(
         self,
@@ -123,18 +157,24 @@ class RolloutSource:
         self.prompts_per_step = min(len(prompts), max(1, rollouts // samples_per_prompt))
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
-        per_epoch = max(1, len(self.prompts) // self.prompts_per_step)
-        epoch, place = divmod(step, per_epoch)
-        order = epoch_order(len(self.prompts), self.sampling.seed, epoch)
-        chosen = [int(i) for i in order[place * self.prompts_per_step : (place + 1) * self.prompts_per_step]]
+        chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
         # A seed of its own for every step: the same prompt met again in a later epoch gets fresh random numbers.
         sampling = replace(self.sampling, seed=int(short_id(self.sampling.seed, step), 16))
-        completions = self.engine.generate([self.encoded[i] for i in chosen], sampling, self.samples_per_prompt)
+        completions = self.engine.generate(self._told_apart(chosen), sampling, self.samples_per_prompt)
         prompts = [self.prompts[i] for i in chosen for _ in range(self.samples_per_prompt)]
         scores = self.reward.score(prompts, completions)
         batch = collate_rollouts(completions, scores.values, self.samples_per_prompt, self.pad, self.device)
         figures = {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
         return batch, figures
+
+    def _told_apart(self, chosen: Sequence[int]) -> list[EncodedPrompt]:
+        """The prompts, the second of one id named otherwise: engines draw by the id, and it gets samples of its own."""
+        seen: dict[str, int] = {}
+        out: list[EncodedPrompt] = []
+        for prompt in (self.encoded[i] for i in chosen):
+            seen[prompt.id] = seen.get(prompt.id, 0) + 1
+            out.append(prompt if seen[prompt.id] == 1 else replace(prompt, id=f"{prompt.id}+{seen[prompt.id]}"))
+        return out
 
 
 def collate_rollouts(

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from assent.algorithms.base import Algorithm, Mean
+from assent.algorithms.base import Algorithm
 from assent.data.microbatch import epoch_order, plan_microbatches
 from assent.errors import RecipeError
 from assent.training.callbacks import Evaluation, MetricsLog, ShowProgress
+from assent.training.gradient import Sums, add_means
 from assent.training.loop import Objective, Training
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
@@ -132,16 +133,14 @@ def train(task: Task) -> dict[str, float]:
 @torch.no_grad()
 def evaluate_loss(task: Task) -> Mapping[str, float]:
     """The algorithm's own figures over the held-out examples, each over all of them: ``eval_loss`` and so on."""
-    settings, means = task.settings, {}
+    settings, means = task.settings, Sums()
     lengths = [max(len(row.token_ids) for row in e.rows) * len(e.rows) for e in task.held_out]
     needs = [name for name in ("ref_logprobs",) if name in task.algorithm.needs]
     for rows in plan_microbatches(lengths, None, settings.token_budget):
         batch = collate([task.held_out[i] for i in rows], task.pad, task.roles.device)
         batch = batch.with_columns(**{name: task.roles.column(name, batch) for name in needs})
         loss = task.algorithm.loss(task.roles.forward(batch, task.algorithm.outputs), batch, settings)
-        for name, mean in loss.metrics.items():
-            before = means.get(name, Mean(torch.zeros(()), torch.zeros(())))
-            means[name] = Mean(before.total + mean.total, before.count + mean.count)
+        add_means(means, loss.metrics)
     return {f"eval_{name}": float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
 
 

@@ -11,16 +11,18 @@ def test_pairs_follow_their_rows():
     batch = synthetic_batch()
     rows = torch.tensor([6, 9, 0, 2, 8])
     small = batch.select(rows)
-    old = {tuple(p): float(w) for p, w in zip(batch.pairs.tolist(), batch.pair_weights, strict=True)}
-    got = {(int(rows[a]), int(rows[b])): float(w) for (a, b), w in zip(small.pairs, small.pair_weights, strict=True)}
+    old = {tuple(p): float(w) for p, w in zip(batch.pairs.rows.tolist(), batch.pairs.weights, strict=True)}
+    got = {
+        (int(rows[a]), int(rows[b])): float(w) for (a, b), w in zip(small.pairs.rows, small.pairs.weights, strict=True)
+    }
     assert got == {pair: w for pair, w in old.items() if set(pair) <= set(rows.tolist())}
     assert len(got) == 2
     width = int(batch.mask[rows].sum(1).max())
     assert torch.equal(small.tokens, batch.tokens[rows, :width])
     assert torch.equal(small["old_logprobs"], batch["old_logprobs"][rows, :width])
     assert torch.equal(small["scores"], batch["scores"][rows])
-    ties = {tuple(p): bool(t) for p, t in zip(batch.pairs.tolist(), batch.pair_ties, strict=True)}
-    assert [ties[int(rows[a]), int(rows[b])] for a, b in small.pairs] == small.pair_ties.tolist()
+    ties = {tuple(p): bool(t) for p, t in zip(batch.pairs.rows.tolist(), batch.pairs.ties, strict=True)}
+    assert [ties[int(rows[a]), int(rows[b])] for a, b in small.pairs.rows] == small.pairs.ties.tolist()
 
 
 def test_the_width_is_that_of_the_longest_row():

@@ -2,13 +2,15 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from assent.algorithms import dpo, reward_classifier, reward_model, sft
-from assent.algorithms.base import Batch, Loss, Outputs
+from assent.algorithms.base import Loss
+from assent.algorithms.batch import Batch, Outputs, Pairs
 from assent.training.reduce import reduce_loss
 
 NONE = torch.zeros(0)
@@ -21,9 +23,10 @@ def make_batch(rows: int, width: int = 1, pairs: Any = (), weights: Any = (), ti
         mask=mask,
         completion_mask=columns.pop("completion_mask", mask),
         groups=torch.arange(rows),
-        pairs=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
-        pair_weights=torch.tensor(weights, dtype=torch.float64),
-        pair_ties=torch.tensor(ties, dtype=torch.bool),
+        pairs=replace(
+            Pairs.of(torch.tensor(pairs, dtype=torch.long).reshape(-1, 2), torch.tensor(weights, dtype=torch.float64)),
+            ties=torch.tensor(ties, dtype=torch.bool),
+        ),
         columns=columns,
     )
 
@@ -47,7 +50,7 @@ def test_k_choose_2_is_the_papers_mean_over_rankings():
     pairs = [*four, (5, 4)]
     batch = make_batch(6, pairs=pairs, weights=[1 / 6] * 6 + [1.0], ties=[False] * 7)
     settings = reward_model.RewardModelSettings(centre=0.0)
-    found = reward_model.loss(Outputs(NONE, NONE, NONE, scores), batch, settings)
+    found = reward_model.loss(Outputs(NONE, NONE, NONE, scores[:, None]), batch, settings)
     s = scores.tolist()
     first = -sum(log_sigmoid(s[a] - s[b]) for a, b in four) / 6
     want = (first - log_sigmoid(s[5] - s[4])) / 2
@@ -60,7 +63,7 @@ def test_centring_and_ties_of_the_reward_model():
     scores = torch.tensor([1.0, 0.5, -2.0], dtype=torch.float64, requires_grad=True)
     batch = make_batch(3, pairs=[(0, 1), (1, 2)], weights=[0.25, 0.75], ties=[True, False])
     settings = reward_model.RewardModelSettings(centre=0.1)
-    found = reward_model.loss(Outputs(NONE, NONE, NONE, scores), batch, settings)
+    found = reward_model.loss(Outputs(NONE, NONE, NONE, scores[:, None]), batch, settings)
     tie = -0.5 * (log_sigmoid(0.5) + log_sigmoid(-0.5))
     want = 0.25 * tie - 0.75 * log_sigmoid(2.5) + 0.1 * (0.25 * 1.5**2 + 0.75 * 1.5**2)
     total = reduced(found, reward_model.weights(batch, settings))
@@ -74,7 +77,7 @@ def test_centring_and_ties_of_the_reward_model():
 def test_equal_scores_are_half_right():
     batch = make_batch(2, pairs=[(0, 1)], weights=[1.0], ties=[False])
     found = reward_model.loss(
-        Outputs(NONE, NONE, NONE, torch.ones(2)), batch, reward_model.RewardModelSettings(centre=0.0)
+        Outputs(NONE, NONE, NONE, torch.ones(2, 1)), batch, reward_model.RewardModelSettings(centre=0.0)
     )
     assert figure(found, "accuracy") == 0.5
 
@@ -138,7 +141,7 @@ def test_the_classifier_by_hand():
     labels, scores = torch.tensor([1.0, 0.0, 0.25]), torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
     batch = make_batch(3, labels=labels)
     settings = reward_classifier.RewardClassifierSettings()
-    found = reward_classifier.loss(Outputs(NONE, NONE, NONE, scores), batch, settings)
+    found = reward_classifier.loss(Outputs(NONE, NONE, NONE, scores[:, None]), batch, settings)
     third = -(0.25 * log_sigmoid(-1.0) + 0.75 * log_sigmoid(1.0))
     want = (-log_sigmoid(2.0) - log_sigmoid(-1.0) + third) / 3
     assert float(reduced(found, reward_classifier.weights(batch, settings))) == pytest.approx(want, abs=1e-12)

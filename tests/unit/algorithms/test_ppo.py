@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from assent.algorithms.base import Batch, Outputs
+from assent.algorithms.batch import Batch, Outputs, Pairs
 from assent.algorithms.ppo import PPOSettings, initial_state, loss, prepare, weights
 from assent.training.reduce import reduce_loss
 
@@ -24,9 +24,7 @@ def rollouts() -> Batch:
         mask=mask,
         completion_mask=completion,
         groups=torch.tensor([0, 1]),
-        pairs=torch.zeros(0, 2, dtype=torch.long),
-        pair_weights=torch.zeros(0),
-        pair_ties=torch.zeros(0, dtype=torch.bool),
+        pairs=Pairs.none(),
         columns={
             "old_logprobs": torch.tensor([[-0.7, -1.0, -2.0, 9.0], [0.0, -0.5, -0.5, -0.5]]),
             "ref_logprobs": torch.tensor([[0.0, -1.5, -1.0, 0.0], [0.0, -1.0, -1.5, -0.5]]),

@@ -1,11 +1,13 @@
 """The clipped losses, value and gradient, on both sides of the clip; preferences by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from assent.algorithms.preferences import logistic_loss
+from assent.algorithms.batch import Pairs
+from assent.algorithms.preferences import logistic_loss, soft_targets
 from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
 
 
@@ -59,7 +61,8 @@ def test_the_clipped_value_loss(value: float, old: float, target: float, clip: f
 
 def test_the_logistic_loss_with_ties_and_smoothing():
     logits = torch.tensor([2.0, -1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    ties = torch.tensor([False, False, True])
+    rows = torch.tensor([[0, 1], [0, 1], [0, 1]])
+    pairs = replace(Pairs.of(rows), ties=torch.tensor([False, False, True]))
 
     def nll(z: float, target: float) -> float:
         p = 1 / (1 + math.exp(-z))
@@ -67,13 +70,23 @@ def test_the_logistic_loss_with_ties_and_smoothing():
 
     for smoothing in (0.0, 0.1):
         want = [nll(2.0, 1 - smoothing), nll(-1.0, 1 - smoothing), nll(2.0, 0.5)]
-        assert logistic_loss(logits, ties, smoothing).tolist() == pytest.approx(want, abs=1e-12)
-    logistic_loss(logits, ties).sum().backward()
+        assert logistic_loss(logits, soft_targets(pairs, smoothing)).tolist() == pytest.approx(want, abs=1e-7)
+    logistic_loss(logits, soft_targets(pairs)).sum().backward()
     assert logits.grad is not None
     sigmoid = [1 / (1 + math.exp(-z)) for z in (2.0, -1.0, 2.0)]
     assert logits.grad.tolist() == pytest.approx([sigmoid[0] - 1, sigmoid[1] - 1, sigmoid[2] - 0.5], abs=1e-12)
 
 
 def test_the_logistic_loss_is_finite_far_out():
-    loss = logistic_loss(torch.tensor([500.0, -500.0]), torch.tensor([False, True]))
+    loss = logistic_loss(torch.tensor([500.0, -500.0]), torch.tensor([1.0, 0.5]))
     assert loss.tolist() == pytest.approx([0.0, 250.0], abs=1e-4)
+
+
+def test_a_doubtful_annotator_softens_the_target():
+    pairs = replace(
+        Pairs.of(torch.tensor([[0, 1], [0, 1], [0, 1]])),
+        confidence=torch.tensor([1.0, 0.7, 0.9]),
+        ties=torch.tensor([False, False, True]),
+    )
+    assert soft_targets(pairs).tolist() == pytest.approx([1.0, 0.7, 0.5])
+    assert soft_targets(pairs, 0.1).tolist() == pytest.approx([0.9, 0.7 * 0.9 + 0.3 * 0.1, 0.5])

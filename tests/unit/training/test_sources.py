@@ -11,7 +11,7 @@ from assent.rewards.rule import FunctionReward
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.fake import FakeEngine
 from assent.testing.tiny import tiny_tokenizer
-from assent.training.sources import DatasetSource, Example, RolloutSource, Row, collate
+from assent.training.sources import DatasetSource, Example, Pair, RolloutSource, Row, collate
 from assent.types import SamplingSettings
 
 CPU = torch.device("cpu")
@@ -23,25 +23,31 @@ def one(token: int) -> Example:
 
 def test_collate_by_hand():
     first = Example(
-        [Row([1, 5, 2], [False, True, True]), Row([1, 2], [False, True])], [(1, 0, 0.5, True)], {"labels": [0.25, 1]}
+        [Row([1, 5, 2], [False, True, True]), Row([1, 2], [False, True])],
+        [Pair(1, 0, 0.5, True)],
+        {"labels": [0.25, 1]},
     )
     second = Example(
-        [Row([1], [False]), Row([1, 6, 7, 2], [False, False, True, True])], [(0, 1, 1.0, False)], {"labels": [3, 4]}
+        [Row([1], [False]), Row([1, 6, 7, 2], [False, False, True, True])],
+        [Pair(0, 1, margin=2.0, confidence=0.75)],
+        {"labels": [3, 4]},
     )
     batch = collate([first, second], 9, CPU)
     assert batch.tokens.tolist() == [[1, 5, 2, 9], [1, 2, 9, 9], [1, 9, 9, 9], [1, 6, 7, 2]]
     assert batch.mask.sum(1).tolist() == [3, 2, 1, 4]
     assert batch.completion_mask.int().tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]]
     assert batch.groups.tolist() == [0, 0, 1, 1]
-    assert batch.pairs.tolist() == [[1, 0], [2, 3]]
-    assert batch.pair_weights.tolist() == [0.5, 1.0]
-    assert batch.pair_ties.tolist() == [True, False]
+    assert batch.pairs.rows.tolist() == [[1, 0], [2, 3]]
+    assert batch.pairs.weights.tolist() == [0.5, 1.0]
+    assert batch.pairs.margins.tolist() == [0.0, 2.0]
+    assert batch.pairs.confidence.tolist() == [1.0, 0.75]
+    assert batch.pairs.ties.tolist() == [True, False]
     assert batch["labels"].tolist() == [0.25, 1.0, 3.0, 4.0]
 
 
 def test_a_batch_without_comparisons_has_no_pairs():
     batch = collate([one(3), one(4)], 0, CPU)
-    assert batch.pairs.shape == (0, 2)
+    assert batch.pairs.rows.shape == (0, 2)
     assert batch.groups.tolist() == [0, 1]
 
 
