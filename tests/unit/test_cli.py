@@ -155,12 +155,18 @@ def test_exit_statuses(how, status, message):
 
 def test_ctrl_c_from_a_terminal():
     Path("f.yaml").write_text("name: f\nstages:\n  make: {rows: 100000000}\n")
-    with subprocess.Popen([sys.executable, str(FAKES), "run", "f.yaml"], stderr=subprocess.PIPE, text=True) as running:
+    # A shell starts what runs in its background with SIGINT ignored, and so would the tests' children be.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    command = [sys.executable, str(FAKES), "run", "f.yaml"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heard) as running:
         deadline = time.monotonic() + 60
         while not list(Path("runs/f/stages").glob("*/rows.jsonl")) and time.monotonic() < deadline:
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=60)
+        try:
+            _, errors = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert "Traceback" not in errors
     assert list(Path("runs/f/stages").glob("make-*.partial"))

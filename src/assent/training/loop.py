@@ -142,7 +142,7 @@ class Training:
         out: list[Batch] = []
         for epoch in range(objective.epochs):
             order = torch.as_tensor(epoch_order(len(groups), int(short_id(self.seed, self.step), 16), epoch))
-            for chosen in groups[order.to(groups.device)].chunk(objective.minibatches):
+            for chosen in groups[order.to(groups.device)].tensor_split(objective.minibatches):
                 out.append(batch.select(torch.isin(batch.groups, chosen).nonzero()[:, 0]))
         return out
 

@@ -10,7 +10,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from assent.algorithms import load_algorithm
 from assent.algorithms.base import Algorithm
+from assent.config import Settings
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
 from assent.models.causal import CausalModel
@@ -23,7 +25,7 @@ from assent.training.callbacks import MetricsLog, ShowProgress
 from assent.training.loop import Objective, Training
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
-from assent.training.sources import RolloutSource
+from assent.training.sources import DatasetSource, Example, RolloutSource
 from assent.training.supervised import enable_checkpointing
 from assent.types import Prompt
 
@@ -45,11 +47,6 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     """Passes over each batch of rollouts."""
     minibatches: int = Field(default=1, gt=0)
     """Optimiser updates per pass."""
-    critic: CriticStart = "policy"
-    """Where the critic starts: its own trunk from the policy or from the reward model, or a head shared with the
-    policy's trunk."""
-    critic_learning_rate: float | None = Field(default=None, gt=0.0)
-    """The critic's peak learning rate; unset = learning_rate."""
     max_prompt_tokens: int | None = Field(default=None, gt=0)
     """Longest prompt in tokens; unset = what the context leaves beside max_new_tokens."""
     truncate_prompts: Literal["left"] | None = None
@@ -62,6 +59,11 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     """Precision of matrix products in training; weights and optimiser state are float32 in both."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+
+    pretrain_coefficient: float = Field(default=1.0, gt=0.0)
+    """PPO-ptx's gamma: weight of the log-likelihood of pretrain_data, where that is given."""
+    pretrain_batch_size: int = Field(default=32, gt=0)
+    """Texts of pretrain_data per step."""
 
     @model_validator(mode="after")
     def _whole_groups(self) -> Self:
@@ -76,6 +78,16 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
         return self
 
 
+class CriticSettings(Settings):
+    """Algorithms with a critic."""
+
+    critic: CriticStart = "policy"
+    """Where the critic starts: its own trunk from the policy or from the reward model, or a head shared with the
+    policy's trunk."""
+    critic_learning_rate: float | None = Field(default=None, gt=0.0)
+    """The critic's peak learning rate; unset = learning_rate."""
+
+
 @dataclass(frozen=True)
 class OnPolicyTask:
     """What to train, against which rewards, and where to write."""
@@ -86,9 +98,12 @@ class OnPolicyTask:
     """For a critic that starts from it; ``None`` where the reward is no model or has another tokenizer."""
     prompts: Sequence[Prompt]
     encoded: Sequence[EncodedPrompt]
+    pretrain: Sequence[Example]
+    """Texts whose log-likelihood is a second objective (PPO-ptx); may be empty."""
     algorithm: Algorithm
     settings: Any
-    """An :class:`OnPolicySettings` that is also the algorithm's settings."""
+    """An :class:`OnPolicySettings` that is also the algorithm's settings, with a :class:`CriticSettings` where it has a
+    critic."""
     folder: Path
     seed: int
     progress: Any
@@ -145,11 +160,12 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
             f"batch_size {settings.batch_size} is more than the {len(task.prompts)} prompts allow: each step takes all "
             f"of them, {settings.samples_per_prompt} samples each"
         )
-    rates = {"critic": settings.critic_learning_rate or settings.learning_rate}
+    rates = {"critic": (settings.critic_learning_rate if critic else None) or settings.learning_rate}
     window = _RecentMean(max(1, settings.max_steps // 10))
     Training(
         objectives=[
-            Objective(source, task.algorithm, settings, epochs=settings.epochs, minibatches=settings.minibatches)
+            Objective(source, task.algorithm, settings, epochs=settings.epochs, minibatches=settings.minibatches),
+            *_pretrain_objective(task, roles),
         ],
         roles=roles,
         optimizers={
@@ -169,6 +185,31 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         say=task.say,
     ).run()
     return window.means(), roles
+
+
+def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
+    """PPO-ptx (Ouyang et al. 2022, arXiv:2203.02155, eq. 2): + gamma E[log pi(x)] over texts, in every update."""
+    if not task.pretrain:
+        return []
+    settings: OnPolicySettings = task.settings
+    size = min(settings.pretrain_batch_size, len(task.pretrain))
+    if size < settings.minibatches:
+        raise RecipeError(
+            f"minibatches {settings.minibatches} is more than the {size} texts of pretrain_data in a step; raise "
+            "pretrain_batch_size, or give more texts"
+        )
+    pad = task.policy.tokenizer.pad_token_id
+    return [
+        Objective(
+            DatasetSource(task.pretrain, size, task.seed, pad, roles.device),
+            load_algorithm("sft"),
+            None,
+            coefficient=settings.pretrain_coefficient,
+            epochs=settings.epochs,
+            minibatches=settings.minibatches,
+            name="pretrain_",
+        )
+    ]
 
 
 def start_critic(task: OnPolicyTask) -> Critic | ValueHead:
@@ -209,5 +250,6 @@ class _RecentMean:
         self.rows = list(state["rows"])
 
     def means(self) -> dict[str, float]:
-        names = self.rows[-1] if self.rows else {}
-        return {name: sum(row[name] for row in self.rows) / len(self.rows) for name in names}
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        there = {name: [row[name] for row in self.rows if name in row] for name in names}
+        return {name: sum(found) / len(found) for name, found in there.items()}

@@ -12,55 +12,37 @@ from typing import Any
 import torch
 from torch import nn
 
-from assent.algorithms import load_algorithm
-from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo import PPOSettings
-from assent.algorithms.reward_classifier import RewardClassifierSettings
-from assent.algorithms.reward_model import RewardModelSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms import ALGORITHMS, load_algorithm
 from assent.models.causal import CausalModel
 from assent.rewards.rule import FunctionReward
 from assent.testing.tiny import tiny_causal, tiny_reward
 from assent.training import on_policy, supervised
 from assent.training.examples import comparison_examples, demonstration_examples, judgement_examples
-from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts
+from assent.training.on_policy import CriticSettings, OnPolicySettings, OnPolicyTask, encode_prompts
 from assent.training.roles import Roles
 from assent.training.sources import Example
 from assent.training.supervised import DatasetSettings, Task
 from assent.types import Comparison, Demonstration, Judgement, Prompt
 
-EVERY = ("sft", "reward", "reward-classifier", "dpo", "ppo")
+EVERY = tuple(ALGORITHMS)
 WORDS = ("good", "bad", "slow and fine", "long", "a cat", "the girl saw a cat", "fine", "cast", "time", "film of old")
 PROMPTS = [Prompt(id=f"p{i}", text=f"The film {i} is" if i % 2 else f"It was {i}") for i in range(10)]
 
 
-class SFTRun(DatasetSettings, SFTSettings):
-    pass
+def run_settings(name: str, **given: Any) -> Any:
+    """The settings of a run: the algorithm's own with those of its kind of training; those it has not are left out."""
+    own = load_algorithm(name).Settings
+    kinds = (OnPolicySettings, CriticSettings) if on_rollouts(name) else (DatasetSettings,)
+    made = type(f"{own.__name__}Run", (*kinds, own), {})
+    return made(**{key: value for key, value in given.items() if key in made.model_fields})
 
 
-class RewardRun(DatasetSettings, RewardModelSettings):
-    pass
+def on_rollouts(name: str) -> bool:
+    return "rollouts" in load_algorithm(name).data
 
 
-class ClassifierRun(DatasetSettings, RewardClassifierSettings):
-    pass
-
-
-class DPORun(DatasetSettings, DPOSettings):
-    pass
-
-
-class PPORun(OnPolicySettings, PPOSettings):
-    pass
-
-
-SETTINGS: dict[str, Any] = {
-    "sft": SFTRun,
-    "reward": RewardRun,
-    "reward-classifier": ClassifierRun,
-    "dpo": DPORun,
-    "ppo": PPORun,
-}
+def trains_reward(name: str) -> bool:
+    return "scores" in load_algorithm(name).outputs
 
 
 class Progress:
@@ -83,10 +65,11 @@ class Progress:
 
 def examples(name: str, tokenizer: Any) -> list[Example]:
     """Ten examples for the algorithm, of different lengths; of comparisons, groups of two and three with ties."""
-    if name == "sft":
+    data = load_algorithm(name).data
+    if "demonstrations" in data:
         rows = [Demonstration(p, " " + w) for p, w in zip(PROMPTS, WORDS, strict=True)]
         return demonstration_examples(tokenizer, rows, 60, "error", "test")[0]
-    if name == "reward-classifier":
+    if "judgements" in data:
         judged = [
             Judgement(f"j{i}", p, f" {w}", float(i % 3) / 2)
             for i, (p, w) in enumerate(zip(PROMPTS, WORDS, strict=True))
@@ -106,12 +89,12 @@ def examples(name: str, tokenizer: Any) -> list[Example]:
 def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> Task:
     """Ten steps of four examples, two held out, unless ``settings`` say otherwise."""
     given = {"batch_size": 3, "max_steps": 6, "save_steps": 1, "learning_rate": 1e-3, "eval_steps": 2, **settings}
-    model: Any = tiny_reward() if name.startswith("reward") else tiny_causal()
-    if name.startswith("reward"):
+    model: Any = tiny_reward() if trains_reward(name) else tiny_causal()
+    if trains_reward(name):
         roles = Roles(reward=model)
     else:
         reference = tiny_causal().requires_grad_(False)
-        roles = Roles(policy=model, reference=reference if name == "dpo" else None)
+        roles = Roles(policy=model, reference=reference if "ref_logprobs" in load_algorithm(name).needs else None)
     every = examples(name, model.tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     return Task(
@@ -119,7 +102,7 @@ def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = No
         algorithm=load_algorithm(name),
         examples=every[:8],
         held_out=every[8:],
-        settings=SETTINGS[name](**given),
+        settings=run_settings(name, **given),
         pad=model.tokenizer.pad_token_id,
         folder=folder,
         seed=3,
@@ -128,7 +111,7 @@ def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = No
     )
 
 
-def ppo_task(folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> OnPolicyTask:
+def rollout_task(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> OnPolicyTask:
     given = {
         "max_steps": 6,
         "batch_size": 6,
@@ -151,8 +134,9 @@ def ppo_task(folder: Path, progress: Any = None, say: Any = None, **settings: An
         reward_model=tiny_reward(),
         prompts=PROMPTS,
         encoded=encode_prompts(policy.tokenizer, PROMPTS, 50, None, "test"),
-        algorithm=load_algorithm("ppo"),
-        settings=PPORun(**given),
+        pretrain=(),
+        algorithm=load_algorithm(name),
+        settings=run_settings(name, **given),
         folder=folder,
         seed=3,
         progress=progress or Progress(),
@@ -162,8 +146,8 @@ def ppo_task(folder: Path, progress: Any = None, say: Any = None, **settings: An
 
 def train(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> dict[str, nn.Module]:
     """Train, and return the trained modules by role."""
-    if name == "ppo":
-        _, roles = on_policy.train(ppo_task(folder, progress, say, **settings))
+    if on_rollouts(name):
+        _, roles = on_policy.train(rollout_task(name, folder, progress, say, **settings))
         return dict(roles.trained)
     task = supervised_task(name, folder, progress, say, **settings)
     supervised.train(task)

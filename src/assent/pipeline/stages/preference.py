@@ -1,0 +1,40 @@
+"""What the stages that train a policy on people's judgements directly share: all but the algorithm and its settings."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from assent.algorithms.base import Algorithm
+from assent.models.causal import CausalModel
+from assent.models.device import pick_device
+from assent.models.load import load_causal
+from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.pipeline.stages.training import PublishSettings, finish, fit
+from assent.training.roles import Roles
+from assent.training.supervised import DatasetSettings
+
+
+class PreferenceStageSettings(DatasetSettings, PublishSettings):
+    """Optimisation of a policy on comparisons directly."""
+
+    model: str = Input("model", description="Model folder or hub name to start from; also the reference")
+    data: str = Input("data", description="Comparisons: prompt, chosen, rejected")
+    eval_data: str | None = Input("data", None, "Held-out comparisons; unset = eval_split of data")
+
+
+def preference_stage(algorithm: Algorithm, stage_settings: type[PreferenceStageSettings]) -> Stage:
+    """The stage of such an algorithm; ``stage_settings`` are also the algorithm's settings."""
+
+    def run(settings: Any, context: Context) -> Metrics:
+        policy = load_causal(settings.model, pick_device())
+        reference = None
+        if "ref_logprobs" in algorithm.needs:
+            reference = CausalModel(copy.deepcopy(policy.model).requires_grad_(False), policy.tokenizer)
+        roles = Roles(policy=policy, reference=reference)
+        kinds = dict.fromkeys(sorted(algorithm.data), algorithm)
+        _, figures = fit(settings, context, roles, policy, kinds, metric="accuracy")
+        finish(policy, settings, algorithm.name, settings.model, context)
+        return figures
+
+    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run)
