@@ -16,12 +16,20 @@ from pydantic import Field
 from assent.algorithms.advantages import at_last_token, gae, whiten
 from assent.algorithms.base import Algorithm, Figures, Loss, Part, State, masked_mean, token_mean
 from assent.algorithms.batch import Batch, Outputs
-from assent.algorithms.kl import adapt_coefficient, k1, k3
+from assent.algorithms.rollouts import (
+    KLSettings,
+    ScoreSettings,
+    adapted,
+    initial_kl_state,
+    initial_score_state,
+    rollout_figures,
+    shaped_scores,
+    token_kl,
+)
 from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
-from assent.config import Settings
 
 
-class PPOSettings(Settings):
+class PPOSettings(ScoreSettings, KLSettings):
     """Settings of PPO."""
 
     clip_low: float = Field(default=0.2, gt=0.0, lt=1.0)
@@ -38,16 +46,6 @@ class PPOSettings(Settings):
     """Discount per token."""
     lam: float = Field(default=0.95, ge=0.0, le=1.0)
     """GAE's lambda."""
-    kl_coefficient: float = Field(default=0.05, ge=0.0)
-    """Coefficient of the per-token KL penalty to the reference policy; the starting value when adaptive."""
-    kl_target: float | None = Field(default=None, gt=0.0)
-    """Nats per completion that the adaptive controller aims at; unset = the coefficient stays fixed."""
-    kl_horizon: float = Field(default=10000.0, gt=0.0)
-    """Episodes over which the adaptive controller reacts."""
-    missing_eos_penalty: float = Field(default=0.0, ge=0.0)
-    """Taken from the score of a completion that was cut off by length."""
-    reward_clip: float | None = Field(default=None, gt=0.0)
-    """Scores are clipped to [-reward_clip, reward_clip]; unset = no clipping."""
     whiten_rewards: bool = False
     """Scale token rewards to unit variance over the batch, keeping their mean."""
     whiten_advantages: bool = True
@@ -55,43 +53,30 @@ class PPOSettings(Settings):
 
 
 def initial_state(settings: PPOSettings) -> State:
-    return {"kl_coefficient": settings.kl_coefficient}
+    return {**initial_score_state(settings), **initial_kl_state(settings)}
 
 
 def prepare(batch: Batch, settings: PPOSettings, state: State) -> tuple[Batch, State, Figures]:
     """Rewards, advantages and returns of one batch of rollouts, and the next KL coefficient."""
     mask = batch.completion_mask
-    weights = mask.to(batch["scores"].dtype)
     coefficient = float(state["kl_coefficient"])
-    scores = batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
-    if settings.reward_clip is not None:
-        scores = scores.clamp(-settings.reward_clip, settings.reward_clip)
-    penalty = k1(batch["old_logprobs"], batch["ref_logprobs"]) * weights
-    rewards = -coefficient * penalty + at_last_token(scores, mask)
+    scores, state = shaped_scores(batch, settings, state)
+    rewards = -coefficient * token_kl(batch) + at_last_token(scores, mask)
     if settings.whiten_rewards:
         rewards = whiten(rewards, mask, shift_mean=False)
     advantages, returns = gae(rewards, batch["values"], mask, settings.gamma, settings.lam)
     if settings.whiten_advantages:
         advantages = whiten(advantages, mask)
 
-    kl = float(penalty.sum(1).mean())
-    if settings.kl_target is not None:
-        adapted = adapt_coefficient(coefficient, kl, settings.kl_target, settings.kl_horizon, batch.rows)
-        state = {**state, "kl_coefficient": adapted}
-    count = weights.sum().clamp(min=1)
+    weights = mask.to(scores.dtype)
     explained = 1 - _variance(returns - batch["values"], weights) / _variance(returns, weights).clamp(min=1e-8)
-    figures = {
-        "reward_mean": float(batch["scores"].mean()),
-        "reward_std": float(batch["scores"].std(unbiased=False)),
-        "kl": kl,
-        "kl_k3": float((k3(batch["old_logprobs"], batch["ref_logprobs"]) * weights).sum(1).mean()),
-        "kl_coefficient": coefficient,
-        "completion_tokens": float(count / batch.rows),
-        "ended_share": float(batch["ended"].mean()),
-        "return_mean": float(returns.sum() / count),
-        "value_explained": float(explained),
-    }
-    return batch.with_columns(advantages=advantages, returns=returns), state, figures
+    figures = rollout_figures(
+        batch,
+        kl_coefficient=coefficient,
+        return_mean=returns.sum() / weights.sum().clamp(min=1),
+        value_explained=explained,
+    )
+    return batch.with_columns(advantages=advantages, returns=returns), adapted(batch, settings, state), figures
 
 
 def _variance(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
