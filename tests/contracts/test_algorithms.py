@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from assent.algorithms import ALGORITHMS, load_algorithm
-from assent.algorithms.base import Algorithm, Loss, Mean, Part, token_mean
+from assent.algorithms.base import Algorithm, Loss, Mean, Part, masked_mean, token_mean
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward_model import RewardModelSettings
-from assent.testing.algorithm import check_algorithm, synthetic_batch
+from assent.testing.algorithm import check_algorithm, synthetic_batch, toy_forward, toy_policy
+from assent.testing.synthetic import packed_forward
 
 SFT, DPO, PPO, REWARD = (load_algorithm(name) for name in ("sft", "dpo", "ppo", "reward"))
 
@@ -101,6 +102,15 @@ def gradient_wrong() -> Algorithm:
 
 def detached() -> Algorithm:
     return changed(SFT, lambda loss, o, b: terms(loss, nll=loss.terms["nll"].detach()))
+
+
+def metric_over_the_prompt() -> Algorithm:
+    """A metric over all real tokens: the first of a row has no log-probability, whatever the outputs hold there."""
+
+    def add(loss: Loss, outputs: Any, batch: Any) -> Loss:
+        return replace(loss, metrics={**loss.metrics, "all": masked_mean(outputs.logprobs, batch.mask)})
+
+    return changed(SFT, add)
 
 
 def metric_infinite() -> Algorithm:
@@ -220,6 +230,7 @@ CAUGHT = [
     (mask_forgotten, "masked positions of 'logprobs' get gradient"),
     (gradient_wrong, "finite differences give"),
     (detached, "has no gradient"),
+    (metric_over_the_prompt, "the figure 'all' changes with packing"),
     (metric_infinite, "the metric 'loss' is nan"),
     (metric_carries_gradient, "the metric 'loss' carries a gradient"),
     (weights_from_outputs, "hang on something besides the batch"),
@@ -242,6 +253,53 @@ CAUGHT = [
 def test_a_broken_algorithm_is_caught(plant: Callable[[], Algorithm], message: str):
     with pytest.raises(AssertionError, match=message):
         check_algorithm(plant())
+
+
+def best_of_each_group() -> Algorithm:
+    """Trains on the best row of each group alone."""
+
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        same = batch.groups[:, None] == batch.groups[None, :]
+        best = torch.where(same, batch["scores"][None, :], -torch.inf).max(1).values
+        return batch.select((batch["scores"] == best).nonzero()[:, 0]), state, {}
+
+    return replace(SFT, prepare=prepare, needs=frozenset({"scores"}))
+
+
+def other_rows() -> Algorithm:
+    """Trains on one row that is in no batch."""
+
+    def prepare(batch: Any, settings: Any, state: Any) -> Any:
+        first = batch.select(torch.zeros(1, dtype=torch.long))
+        row = torch.tensor([[1, 2, 3, 4]])
+        every = torch.ones_like(row, dtype=torch.bool)
+        completion = row > 1
+        made = replace(first, tokens=row, mask=every, completion_mask=completion, columns={})
+        return made, state, {}
+
+    return replace(SFT, prepare=prepare)
+
+
+@pytest.mark.parametrize("honest", [best_of_each_group, other_rows])
+def test_prepare_may_leave_rows_out_and_bring_others(honest: Callable[[], Algorithm]):
+    check_algorithm(honest())
+
+
+def test_what_is_left_out_is_looked_at_as_any_other_batch():
+    """The mask forgotten, where prepare leaves rows out."""
+    with pytest.raises(AssertionError, match="masked positions of 'logprobs' get gradient"):
+        check_algorithm(replace(best_of_each_group(), weights=mask_forgotten().weights))
+
+
+def test_a_packed_forward_pass_gives_the_same_where_a_loss_may_look():
+    batch, wanted = synthetic_batch(), frozenset({"logprobs", "entropy", "values", "scores"})
+    plain, packed = toy_forward(toy_policy(0), batch, wanted), packed_forward(toy_policy(0), batch, wanted)
+    real = batch.completion_mask
+    for name in ("logprobs", "entropy", "values"):
+        torch.testing.assert_close(getattr(packed, name)[real], getattr(plain, name)[real], rtol=0, atol=1e-12)
+        assert getattr(packed, name)[~batch.mask].abs().max() == 0
+        assert (getattr(packed, name)[1:, 0] - getattr(plain, name)[1:, 0]).abs().min() > 1e-6
+    torch.testing.assert_close(packed.scores, plain.scores, rtol=0, atol=1e-12)
 
 
 def test_what_is_not_declared_is_not_there():

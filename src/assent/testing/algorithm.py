@@ -6,8 +6,8 @@
         check_algorithm(MY_ALGORITHM)
         check_algorithm(MY_ALGORITHM, MySettings(beta=0.5))
 
-The batches are synthetic: groups of different sizes, rows of different lengths, a completion in two turns, ties, soft
-labels, every column.  The outputs come from a toy policy (logits by the token before), or are leaf tensors.
+The batches and the toy policy that gives the outputs are those of :mod:`assent.testing.synthetic`; where gradients are
+looked at one by one, the outputs are leaf tensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -23,16 +23,17 @@ import torch
 from torch import Tensor
 
 from assent.algorithms.base import Algorithm, Loss, Mean, Part
-from assent.algorithms.batch import COLUMNS, Batch, Outputs, Pairs
+from assent.algorithms.batch import COLUMNS, Batch, Outputs
+from assent.testing.synthetic import Toy, packed_forward, synthetic_batch, toy_forward, toy_policy
 from assent.training.reduce import reduce_loss
 
-_VOCABULARY = 7
-_GROUP_SIZES = (3, 1, 4, 2)
+__all__ = ["check_algorithm", "synthetic_batch", "toy_forward", "toy_policy"]
+
 _DATA = frozenset({"text", "demonstrations", "comparisons", "judgements", "rollouts"})
 _EXACT = 1e-9
-_TOKEN_COLUMNS = ("ref_logprobs", "old_logprobs", "values", "advantages", "returns")
+_POLICY_COLUMNS = ("ref_logprobs", "old_logprobs")
 
-Toy = dict[str, Tensor]
+Forward = Callable[[Toy, Batch, frozenset[str]], Outputs]
 
 
 @dataclass(frozen=True)
@@ -58,101 +59,11 @@ def check_algorithm(algorithm: Algorithm, settings: Any = None, *, finite_differ
         _check_weights(algorithm, settings, prepared, seed)
         _check_invariance(algorithm, settings, batch, seed)
         _check_masked(algorithm, settings, prepared, seed)
+        _check_packing(algorithm, settings, batch, seed)
         if finite_differences and seed == 0:
             _check_finite_differences(algorithm, settings, prepared, seed)
         _check_dtypes(algorithm, settings, batch, seed)
         _check_extremes(algorithm, settings, prepared)
-
-
-def synthetic_batch(seed: int = 0) -> Batch:
-    """Ten rows in four groups, in float64, with every column of :data:`assent.algorithms.base.COLUMNS`."""
-    draw = torch.Generator().manual_seed(seed)
-    rows, width = sum(_GROUP_SIZES), 12
-    lengths = torch.randint(5, width + 1, (rows,), generator=draw)
-    lengths[0], lengths[1] = width, 3
-    starts = torch.minimum(torch.randint(1, 5, (rows,), generator=draw), lengths - 1)
-    place = torch.arange(width)[None, :]
-    mask = place < lengths[:, None]
-    completion = mask & (place >= starts[:, None])
-    completion[0, 6] = False  # a conversation: the policy wrote the tokens on both sides, and not this one
-    groups = torch.repeat_interleave(torch.arange(len(_GROUP_SIZES)) * 5 + 2, torch.tensor(_GROUP_SIZES))
-    batch = Batch(
-        tokens=torch.randint(0, _VOCABULARY, (rows, width), generator=draw),
-        mask=mask,
-        completion_mask=completion,
-        groups=groups,
-        pairs=_pairs(draw),
-    )
-    outputs = toy_forward(toy_policy(seed), batch, frozenset({"logprobs", "values"}))
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=draw, dtype=torch.float64)
-
-    old = outputs.logprobs + 0.3 * noise(rows, width)
-    columns = {
-        "ref_logprobs": old + 0.5 * noise(rows, width),
-        "old_logprobs": old,
-        "values": outputs.values + 0.3 * noise(rows, width),
-        "scores": noise(rows),
-        "ended": (noise(rows) > -0.5).double(),
-        "labels": torch.randint(0, 3, (rows,), generator=draw).double() / 2,
-        "advantages": noise(rows, width),
-        "returns": noise(rows, width),
-        "mismatched": (torch.arange(rows) % 2).double(),
-        "row_weights": torch.rand(rows, generator=draw, dtype=torch.float64),
-    }
-    assert set(columns) == set(COLUMNS), f"no synthetic column for {set(COLUMNS) - set(columns)}"
-    real = {name: value * completion if value.dim() == 2 else value for name, value in columns.items()}
-    return batch.with_columns(**{name: value.detach() for name, value in real.items()})
-
-
-def _pairs(draw: torch.Generator) -> Pairs:
-    """All pairs of each group in a random direction, weighing 1 / C(K, 2), every third one a tie."""
-    rows: list[tuple[int, int]] = []
-    weights: list[float] = []
-    start = 0
-    for size in _GROUP_SIZES:
-        for a in range(start, start + size):
-            for b in range(a + 1, start + size):
-                swap = bool(torch.rand((), generator=draw) < 0.5)
-                rows.append((b, a) if swap else (a, b))
-                weights.append(1 / math.comb(size, 2))
-        start += size
-    places = torch.arange(len(rows))
-    ties = places % 3 == 2
-    return Pairs(
-        rows=torch.tensor(rows),
-        weights=torch.tensor(weights, dtype=torch.float64),
-        ties=ties,
-        margins=(1.0 + places % 2).double() * ~ties,
-        confidence=(1.0 - 0.1 * (places % 4)).double(),
-        heads=torch.zeros_like(places),
-    )
-
-
-def toy_policy(seed: int, dtype: torch.dtype = torch.float64) -> Toy:
-    """Parameters of the toy: logits and value by the token before, reward by the token."""
-    draw = torch.Generator().manual_seed(1000 + seed)
-    shapes = {"logits": (_VOCABULARY, _VOCABULARY), "value": (_VOCABULARY,), "reward": (_VOCABULARY,)}
-    made = {name: torch.randn(*shape, generator=draw, dtype=torch.float64) for name, shape in shapes.items()}
-    return {name: value.to(dtype).requires_grad_() for name, value in made.items()}
-
-
-def toy_forward(toy: Toy, batch: Batch, wanted: frozenset[str]) -> Outputs:
-    """Outputs of the toy.  Masked positions hold numbers like any other: to leave them out is the algorithm's part."""
-    before = batch.tokens[:, :-1]
-    log_p = torch.log_softmax(toy["logits"], -1)[before]
-    first = torch.full_like(batch.tokens[:, :1], -1.5, dtype=log_p.dtype)
-    none = torch.zeros(0, dtype=log_p.dtype)
-    entropy = torch.cat([-first, -(log_p.exp() * log_p).sum(-1)], 1)
-    chosen = torch.cat([first, log_p.gather(2, batch.tokens[:, 1:, None])[..., 0]], 1)
-    values = torch.cat([first, toy["value"][before]], 1)
-    return Outputs(
-        logprobs=chosen if "logprobs" in wanted else none,
-        entropy=entropy if "entropy" in wanted else none,
-        values=values if "values" in wanted else none,
-        scores=(toy["reward"][batch.tokens] * batch.mask).sum(1, keepdim=True) if "scores" in wanted else none,
-    )
 
 
 def _check_declaration(algorithm: Algorithm) -> None:
@@ -209,8 +120,8 @@ def _check_weights(algorithm: Algorithm, settings: Any, batch: Batch, seed: int)
     for name, part in algorithm.weights(batch, settings).items():
         same = torch.equal(part.weights, parts[name].weights) and torch.equal(part.count, parts[name].count)
         _true(algorithm, same, f"the weights of '{name}' hang on something besides the batch")
-    for rows in _partitions(batch)[1:]:
-        micro = [algorithm.weights(batch.select(r), settings) for r in rows]
+    for split in (_halves, _by_group):
+        micro = [algorithm.weights(batch.select(rows), settings) for rows in split(batch)]
         for name, part in parts.items():
             total = sum(float(m[name].count) for m in micro)
             _near(algorithm, total, float(part.count), f"the counts of '{name}' do not add up over microbatches")
@@ -225,9 +136,8 @@ def _check_invariance(algorithm: Algorithm, settings: Any, batch: Batch, seed: i
         any(bool(g.any()) for g in whole.gradients.values()),
         "the gradient is zero: the loss does not reach the outputs it names",
     )
-    for count, rows in enumerate(_partitions(batch)[1:]):
-        kind = ("two microbatches", "one microbatch per group")[count]
-        _same(algorithm, whole, _run(algorithm, settings, batch, toy, rows), f"with {kind}")
+    for split, kind in ((_halves, "two microbatches"), (_by_group, "one microbatch per group")):
+        _same(algorithm, whole, _run(algorithm, settings, batch, toy, split), f"with {kind}")
     for garbage in (0.0, 3.0):
         _same(algorithm, whole, _run(algorithm, settings, _padded(batch, 3, garbage), toy), "with the padding")
     order = torch.randperm(batch.rows, generator=torch.Generator().manual_seed(seed))
@@ -243,6 +153,14 @@ def _check_masked(algorithm: Algorithm, settings: Any, batch: Batch, seed: int) 
             continue
         leaked = float(leaf.grad[~batch.completion_mask].abs().max())
         _true(algorithm, leaked == 0.0, f"masked positions of '{name}' get gradient (up to {leaked:.3g})")
+
+
+def _check_packing(algorithm: Algorithm, settings: Any, batch: Batch, seed: int) -> None:
+    """A packed forward pass, of the whole or of two microbatches, changes neither loss nor gradient nor figures."""
+    toy = toy_policy(seed)
+    whole = _run(algorithm, settings, batch, toy)
+    for split in (None, _halves):
+        _same(algorithm, whole, _run(algorithm, settings, batch, toy, split, packed_forward), "with packing")
 
 
 def _check_finite_differences(algorithm: Algorithm, settings: Any, batch: Batch, seed: int) -> None:
@@ -286,7 +204,7 @@ def _check_extremes(algorithm: Algorithm, settings: Any, batch: Batch) -> None:
     """A policy that moved far from the old one: ratios must be clamped in log space, before exp."""
     batch = _cast(batch, torch.float32)
     for logprob in (-0.001, -300.0):
-        old = {n: torch.full_like(batch[n], -300.0 - logprob) for n in _TOKEN_COLUMNS[:2] if n in batch.columns}
+        old = {n: torch.full_like(batch[n], -300.0 - logprob) for n in _POLICY_COLUMNS if n in batch.columns}
         leaves, outputs = _leaves(algorithm, batch, 0, torch.float32)
         if "logprobs" in leaves:
             leaves["logprobs"] = torch.full(batch.tokens.shape, logprob, requires_grad=True)
@@ -300,25 +218,33 @@ def _needed(algorithm: Algorithm, batch: Batch) -> Batch:
     return replace(batch, columns={name: v for name, v in batch.columns.items() if name in algorithm.needs})
 
 
-def _partitions(batch: Batch) -> list[list[Tensor]]:
-    """Whole; two microbatches; one per group.  Groups are never split."""
-    by_group = [(batch.groups == g).nonzero()[:, 0] for g in batch.groups.unique()]
-    halves = [torch.cat(by_group[1::2]), torch.cat(by_group[::2])]
-    return [[torch.arange(batch.rows)], halves, by_group]
+def _by_group(batch: Batch) -> list[Tensor]:
+    return [(batch.groups == group).nonzero()[:, 0] for group in batch.groups.unique()]
+
+
+def _halves(batch: Batch) -> list[Tensor]:
+    """Every other group; one half where there is but one."""
+    groups = _by_group(batch)
+    return [torch.cat(half) for half in (groups[1::2], groups[::2]) if half]
 
 
 def _run(
-    algorithm: Algorithm, settings: Any, batch: Batch, toy: Toy, partition: Sequence[Tensor] | None = None
+    algorithm: Algorithm,
+    settings: Any,
+    batch: Batch,
+    toy: Toy,
+    split: Callable[[Batch], list[Tensor]] | None = None,
+    forward: Forward = toy_forward,
 ) -> _Result:
-    """One optimiser batch as the loop does it: prepare the whole, then microbatches of the ``partition``."""
+    """One optimiser batch as the loop does it: prepare the whole, then ``split`` what that returned (which may be fewer
+    rows, or others) into microbatches of whole groups; ``None`` leaves it whole, with its padding."""
     for value in toy.values():
         value.grad = None
     prepared, _, made = algorithm.prepare(_needed(algorithm, batch), settings, algorithm.initial_state(settings))
     counts = _counts(algorithm.weights(prepared, settings))
     total, sums = 0.0, dict[str, Mean]()
-    for rows in partition or [None]:
-        micro = prepared if rows is None else prepared.select(rows)
-        loss = algorithm.loss(toy_forward(toy, micro, algorithm.outputs), micro, settings)
+    for micro in [prepared] if split is None else [prepared.select(rows) for rows in split(prepared)]:
+        loss = algorithm.loss(forward(toy, micro, algorithm.outputs), micro, settings)
         part = reduce_loss(loss.terms, loss.coefficients, algorithm.weights(micro, settings), counts)
         _true(algorithm, part.requires_grad, "the loss has no gradient: a term was detached")
         part.backward()
