@@ -9,6 +9,7 @@ import torch
 
 from assent.data.microbatch import plan_microbatches
 from assent.models.causal import CausalModel
+from assent.models.padding import pad_right
 from assent.types import Completion
 
 _TOKEN_BUDGET = 8192
@@ -24,16 +25,14 @@ def token_logprobs(policy: CausalModel, completions: Sequence[Completion], tempe
     device = next(policy.parameters()).device
     out: list[list[float]] = [[] for _ in rows]
     for chosen in plan_microbatches([len(row) for row in rows], None, _TOKEN_BUDGET):
-        width = max(len(rows[i]) for i in chosen)
-        tokens = torch.zeros(len(chosen), width, dtype=torch.long)
-        mask = torch.zeros(len(chosen), width, dtype=torch.bool)
+        tokens, mask = pad_right([rows[i] for i in chosen], 0, device)
+        written = mask.clone()
         for place, i in enumerate(chosen):
-            tokens[place, : len(rows[i])] = torch.tensor(rows[i])
-            mask[place, len(completions[i].prompt_token_ids) : len(rows[i])] = True
-        tokens, mask = tokens.to(device), mask.to(device)
-        logprobs, _ = policy.token_logprobs(policy.hidden(tokens), tokens, mask, temperature or 1.0)
+            written[place, : len(completions[i].prompt_token_ids)] = False
+        hidden = policy.hidden(tokens, mask, written)
+        logprobs, _ = policy.token_logprobs(hidden, tokens, written, temperature or 1.0)
         for place, i in enumerate(chosen):
-            out[i] = logprobs[place][mask[place]].tolist()
+            out[i] = logprobs[place][written[place]].tolist()
     return out
 
 

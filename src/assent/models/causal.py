@@ -43,8 +43,11 @@ class CausalModel(nn.Module):
         own = self.tokenizer.eos_token_id
         return tuple(dict.fromkeys([*([] if own is None else [own]), *ids]))
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Last hidden states [B, T, D] of right-padded tokens [B, T]."""
+    def hidden(self, tokens: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
+        """Last hidden states [B, T, D] of right-padded tokens [B, T].
+
+        ``mask`` [B, T] is true on real tokens, ``completion_mask`` [B, T] on those that the loss concerns.
+        """
         return self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
 
     def token_logprobs(

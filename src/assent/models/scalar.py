@@ -83,6 +83,6 @@ class Critic(nn.Module):
         self.trunk = trunk
         self.head = ValueHead(width)
 
-    def values(self, tokens: Tensor) -> Tensor:
-        """[B, T] values of right-padded tokens [B, T]."""
+    def values(self, tokens: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
+        """[B, T] values of right-padded tokens [B, T]; the masks are those of :meth:`CausalModel.hidden`."""
         return self.head(self.trunk(input_ids=tokens, use_cache=False).last_hidden_state)

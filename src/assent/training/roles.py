@@ -53,7 +53,7 @@ class Roles:
             hidden = None
             if {"logprobs", "entropy"} & wanted:
                 assert self.policy is not None, "this algorithm trains a policy, and there is none"
-                hidden = self.policy.hidden(batch.tokens)
+                hidden = self.policy.hidden(batch.tokens, batch.mask, batch.completion_mask)
                 logprobs, entropy = self.policy.token_logprobs(
                     hidden, batch.tokens, batch.completion_mask, self.temperature, "entropy" in wanted
                 )
@@ -69,16 +69,18 @@ class Roles:
                 return self._values(batch, None)
             model = self.reference if name == "ref_logprobs" else self.policy
             assert model is not None, f"column '{name}' needs a model that this run does not have"
-            hidden = model.hidden(batch.tokens)
+            hidden = model.hidden(batch.tokens, batch.mask, batch.completion_mask)
             return model.token_logprobs(hidden, batch.tokens, batch.completion_mask, self.temperature)[0]
 
     def _values(self, batch: Batch, hidden: Tensor | None) -> Tensor:
         if isinstance(self.critic, Critic):
-            values = self.critic.values(batch.tokens)
+            values = self.critic.values(batch.tokens, batch.mask, batch.completion_mask)
         else:
             assert isinstance(self.critic, ValueHead), "this algorithm trains a critic, and there is none"
             assert self.policy is not None, "a value head needs the policy's trunk"
-            values = self.critic(self.policy.hidden(batch.tokens) if hidden is None else hidden)
+            if hidden is None:
+                hidden = self.policy.hidden(batch.tokens, batch.mask, batch.completion_mask)
+            values = self.critic(hidden)
         return values * batch.completion_mask
 
     def _autocast(self) -> AbstractContextManager[Any]:

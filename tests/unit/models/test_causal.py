@@ -35,13 +35,15 @@ def test_logprobs_equal_a_plain_log_softmax(architecture: str, temperature: floa
     policy = tiny_causal(architecture)
     assert policy._head_is_matrix == MATRIX[architecture]
     tokens, mask = rows()
-    logprobs, entropy = policy.token_logprobs(policy.hidden(tokens), tokens, mask, temperature, want_entropy=True)
+    logprobs, entropy = policy.token_logprobs(
+        policy.hidden(tokens, tokens != 0, mask), tokens, mask, temperature, want_entropy=True
+    )
     want_logprobs, want_entropy = expected(policy.model, tokens, temperature)
     assert want_logprobs.std() > 0.3
     torch.testing.assert_close(logprobs[:, 1:], want_logprobs * mask[:, 1:], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(entropy[:, 1:], want_entropy * mask[:, 1:], rtol=1e-5, atol=1e-5)
     assert float(logprobs[:, 0].abs().max().detach()) == 0.0
-    assert policy.token_logprobs(policy.hidden(tokens), tokens, mask, temperature)[1].shape == (0,)
+    assert policy.token_logprobs(policy.hidden(tokens, tokens != 0, mask), tokens, mask, temperature)[1].shape == (0,)
 
 
 @pytest.mark.parametrize("architecture", CAUSAL)
@@ -54,7 +56,7 @@ def test_the_gradient_of_every_weight_is_the_plain_one(architecture: str):
         (logprobs * torch.linspace(0.5, 1.5, logprobs.numel()).reshape(logprobs.shape)).sum().backward()
         return {n: p.grad.clone() for n, p in policy.named_parameters() if p.grad is not None}
 
-    got = gradients(policy.token_logprobs(policy.hidden(tokens), tokens, mask, 0.7)[0])
+    got = gradients(policy.token_logprobs(policy.hidden(tokens, tokens != 0, mask), tokens, mask, 0.7)[0])
     plain = torch.nn.functional.pad(expected(policy.model, tokens, 0.7)[0], (1, 0)) * mask
     want = gradients(plain)
     assert got.keys() == want.keys()
@@ -68,14 +70,14 @@ def test_padding_on_the_right_changes_nothing(architecture: str):
     policy = tiny_causal(architecture)
     tokens, mask = rows()
     with torch.no_grad():
-        together = policy.token_logprobs(policy.hidden(tokens), tokens, mask, 1.0)[0]
+        together = policy.token_logprobs(policy.hidden(tokens, tokens != 0, mask), tokens, mask, 1.0)[0]
         for row, length in enumerate([12, 7, 9]):
-            alone = tokens[row : row + 1, :length]
-            logprobs = policy.token_logprobs(policy.hidden(alone), alone, mask[row : row + 1, :length], 1.0)[0]
+            alone, part = tokens[row : row + 1, :length], mask[row : row + 1, :length]
+            logprobs = policy.token_logprobs(policy.hidden(alone, alone != 0, part), alone, part, 1.0)[0]
             torch.testing.assert_close(together[row, :length], logprobs[0], rtol=0, atol=2e-6)
         other = tokens.clone()
         other[tokens == 0] = 299
-        changed = policy.token_logprobs(policy.hidden(other), other, mask, 1.0)[0]
+        changed = policy.token_logprobs(policy.hidden(other, tokens != 0, mask), other, mask, 1.0)[0]
     assert torch.equal(changed, together)
 
 
@@ -103,7 +105,7 @@ def test_the_trunk_runs_once_for_a_head_that_is_no_matrix():
     tokens, mask = rows()
     calls: list[int] = []
     handle = policy.model.base_model.layers[0].register_forward_hook(lambda *_: calls.append(1))
-    policy.token_logprobs(policy.hidden(tokens), tokens, mask, 1.0)
+    policy.token_logprobs(policy.hidden(tokens, tokens != 0, mask), tokens, mask, 1.0)
     assert len(calls) == 1
     handle.remove()
     torch.testing.assert_close(policy.model(input_ids=tokens).logits.std(), torch.tensor(0.9), rtol=0.3, atol=0)

@@ -138,7 +138,8 @@ def test_real_models_load_and_are_sure_of_their_text(name: str):
     ids = policy.tokenizer("Once upon a time there was a little girl" if "stories" in name else "a good film").input_ids
     tokens = torch.tensor([ids])
     with torch.no_grad():
-        logprobs, _ = policy.token_logprobs(policy.hidden(tokens), tokens, torch.ones_like(tokens).bool(), 1.0)
+        mask = torch.ones_like(tokens).bool()
+        logprobs, _ = policy.token_logprobs(policy.hidden(tokens, mask, mask), tokens, mask, 1.0)
     assert -6.0 < float(logprobs[0, 1:].mean()) < 0.0
     assert policy.tokenizer.pad_token_id not in policy.eos_token_ids
 

@@ -136,14 +136,14 @@ def test_the_reward_of_a_completion_is_that_of_the_sampled_ids():
 def test_values_belong_to_the_state_before_the_token():
     trunk = tiny_causal().model.base_model
     critic = Critic(trunk, 32)
-    tokens, _ = batch(ROWS, 9, 0)
-    assert critic.values(tokens).abs().max() == 0.0  # a new critic knows nothing
+    tokens, mask = batch(ROWS, 9, 0)
+    assert critic.values(tokens, mask, mask).abs().max() == 0.0  # a new critic knows nothing
     torch.nn.init.normal_(critic.head.out.weight)
     torch.nn.init.constant_(critic.head.out.bias, 0.3)
-    values = critic.values(tokens)
+    values = critic.values(tokens, mask, mask)
     changed = tokens.clone()
     changed[:, 4] = 99
-    after = critic.values(changed)
+    after = critic.values(changed, mask, mask)
     assert torch.equal(values[:, :5], after[:, :5])
     assert (values[:, 5:] - after[:, 5:]).abs().min() > 0
     assert values[:, 0].abs().max() == 0.0

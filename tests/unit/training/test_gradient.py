@@ -141,7 +141,7 @@ def test_recomputing_activations_changes_no_gradient(architecture: str):
         enable_checkpointing(Roles(policy=policy), wanted)
         assert policy.model.training == wanted
         mask = torch.ones_like(tokens).bool()
-        policy.token_logprobs(policy.hidden(tokens), tokens, mask, 1.0)[0].sum().backward()
+        policy.token_logprobs(policy.hidden(tokens, mask, mask), tokens, mask, 1.0)[0].sum().backward()
         return [p.grad for p in policy.parameters() if p.grad is not None]
 
     for one, other in zip(found(True), found(False), strict=True):
