@@ -11,6 +11,7 @@ import torch
 from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
 from assent.errors import ModelError
+from assent.models.padding import pad_right
 from assent.models.scalar import RewardModel
 from assent.rewards.source import Scores
 from assent.types import Completion, Prompt
@@ -59,12 +60,7 @@ def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: 
     scores = [0.0] * len(rows)
     device = next(model.parameters()).device
     for chosen in plan_microbatches([len(row) for row in rows], None, token_budget):
-        width = max(len(rows[i]) for i in chosen)
-        tokens = torch.full((len(chosen), width), int(model.tokenizer.pad_token_id), dtype=torch.long)
-        mask = torch.zeros(len(chosen), width, dtype=torch.bool)
-        for place, i in enumerate(chosen):
-            tokens[place, : len(rows[i])] = torch.tensor(rows[i], dtype=torch.long)
-            mask[place, : len(rows[i])] = True
-        for i, value in zip(chosen, model.scores(tokens.to(device), mask.to(device))[:, 0].tolist(), strict=True):
+        tokens, mask = pad_right([rows[i] for i in chosen], int(model.tokenizer.pad_token_id), device)
+        for i, value in zip(chosen, model.scores(tokens, mask)[:, 0].tolist(), strict=True):
             scores[i] = value
     return scores

@@ -13,6 +13,7 @@ import torch
 
 from assent.algorithms.batch import Batch, Pairs
 from assent.data.microbatch import epoch_order
+from assent.models.padding import pad_right
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt, Engine
 from assent.types import Completion, Prompt, SamplingSettings, short_id
@@ -58,15 +59,8 @@ class Source(Protocol):
 def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batch:
     """Examples as one batch, padded on the right."""
     rows = [row for example in examples for row in example.rows]
-    width = max(len(row.token_ids) for row in rows)
-    tokens = torch.full((len(rows), width), pad, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.bool)
-    completion_mask = torch.zeros(len(rows), width, dtype=torch.bool)
-    for i, row in enumerate(rows):
-        length = len(row.token_ids)
-        tokens[i, :length] = torch.as_tensor(row.token_ids, dtype=torch.long)
-        mask[i, :length] = True
-        completion_mask[i, :length] = torch.as_tensor(row.completion_mask, dtype=torch.bool)
+    tokens, mask = pad_right([row.token_ids for row in rows], pad, device)
+    completion_mask, _ = pad_right([row.completion_mask for row in rows], 0, device)
     groups = torch.tensor([g for g, example in enumerate(examples) for _ in example.rows])
     starts = torch.tensor([0, *(len(example.rows) for example in examples)]).cumsum(0).tolist()
     pairs = [
@@ -76,9 +70,9 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batc
     ]
     names = examples[0].columns
     return Batch(
-        tokens=tokens.to(device),
-        mask=mask.to(device),
-        completion_mask=completion_mask.to(device),
+        tokens=tokens,
+        mask=mask,
+        completion_mask=completion_mask.bool(),
         groups=groups.to(device),
         pairs=_pairs(pairs, device),
         columns={

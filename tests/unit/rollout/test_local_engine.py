@@ -149,7 +149,7 @@ def test_activation_recomputation_changes_no_sample(name: str):
     """transformers switches the cache off there; a decoder that goes on without one samples rubbish."""
     policy = tiny_causal(name)
     want = LocalEngine(policy).generate(PROMPTS, SamplingSettings(max_new_tokens=8))
-    policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.model.activation_checkpointing_enable()
     policy.model.train()
     got = LocalEngine(policy).generate(PROMPTS, SamplingSettings(max_new_tokens=8))
     assert [c.token_ids for c in got] == [c.token_ids for c in want]
