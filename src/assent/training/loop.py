@@ -22,7 +22,7 @@ from assent.errors import NonFiniteError
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import load_newest, save_checkpoint
 from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
-from assent.training.optim import LoopSettings, OptimSettings, schedule
+from assent.training.optim import LoopSettings, OptimSettings, place_epsilon, schedule
 from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
@@ -153,6 +153,7 @@ class Training:
             if not bool(torch.isfinite(norm)):
                 self._stop_non_finite(f"the gradient of the {name} is not finite", batches)
             norms.append(float(norm))
+            place_epsilon(optimizer, self.optim)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return sum(x * x for x in norms) ** 0.5

@@ -33,7 +33,10 @@ class OptimSettings(Settings):
     adam_beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
     """AdamW's beta 2."""
     adam_epsilon: float = Field(default=1e-8, gt=0.0)
-    """AdamW's epsilon, outside the square root and after bias correction (PyTorch's placement); its size matters."""
+    """AdamW's epsilon, outside the square root; its size matters where gradients are small."""
+    adam_epsilon_placement: Literal["pytorch", "tensorflow"] = "pytorch"
+    """Where epsilon is added: to the root of the second moment once its bias is corrected, or before (TensorFlow's way),
+    which makes the first updates smaller."""
 
 
 class LoopSettings(Settings):
@@ -69,6 +72,20 @@ def build_optimizer(
     for group in optimizer.param_groups:
         group["peak_lr"] = learning_rate
     return optimizer
+
+
+def place_epsilon(optimizer: torch.optim.Optimizer, settings: OptimSettings) -> None:
+    """Before an update: epsilon where the settings want it (Kingma & Ba 2015, arXiv:1412.6980, end of section 2).
+
+    TensorFlow's lr sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps) is PyTorch's update, with the bias of v corrected,
+    for an epsilon of eps / sqrt(1 - b2^t).  Huang et al. 2024 ("The N Implementation Details of RLHF with PPO") found
+    6 times the approximate KL in PPO's first updates by PyTorch's placement.
+    """
+    if settings.adam_epsilon_placement == "pytorch":
+        return
+    for group in optimizer.param_groups:
+        done = optimizer.state.get(group["params"][0], {}).get("step", 0)
+        group["eps"] = settings.adam_epsilon / math.sqrt(1.0 - settings.adam_beta2 ** (int(done) + 1))
 
 
 def schedule(settings: OptimSettings, step: int, total: int) -> float:

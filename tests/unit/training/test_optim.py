@@ -1,10 +1,12 @@
 """The schedule by hand; which weights decay; rates of their own."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from assent.training.optim import OptimSettings, build_optimizer, schedule
+from assent.training.optim import OptimSettings, build_optimizer, place_epsilon, schedule
 
 
 def factors(total: int, **settings: float | str) -> list[float]:
@@ -51,3 +53,22 @@ def test_the_first_update_by_hand():
     optimizer.step()
     assert float(weight.detach()) == pytest.approx(2.0 - 0.1 * 0.5 * 2.0 - 0.1 * 3 / 4, abs=1e-6)
     assert float(bias.detach()) == pytest.approx(2.0 + 0.1 * 1 / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("placement", ["pytorch", "tensorflow"])
+def test_epsilon_is_where_the_setting_puts_it(placement: str):
+    """Against both frameworks' update rules written out, over five updates of gradients near epsilon's size."""
+    settings = OptimSettings(adam_epsilon=1e-3, adam_epsilon_placement=placement)  # pyright: ignore[reportArgumentType]
+    weight = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = build_optimizer([("w", weight)], settings, 0.1)
+    want, m, v = weight.detach().clone(), torch.zeros(2).double(), torch.zeros(2).double()
+    for t in range(1, 6):
+        weight.grad = torch.tensor([1e-3 * t, -2e-4], dtype=torch.float64)
+        place_epsilon(optimizer, settings)
+        optimizer.step()
+        m, v = 0.9 * m + 0.1 * weight.grad, 0.999 * v + 0.001 * weight.grad.square()
+        if placement == "pytorch":
+            want -= 0.1 * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-3)
+        else:
+            want -= 0.1 * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (v.sqrt() + 1e-3)
+        torch.testing.assert_close(weight.detach(), want, rtol=0, atol=1e-12)
