@@ -49,3 +49,47 @@ def at_last_token(scores: Tensor, mask: Tensor) -> Tensor:
     positions = torch.arange(mask.shape[1], device=mask.device)
     last = torch.where(mask, positions, -1).max(1).values
     return scores[:, None] * (positions[None, :] == last[:, None]).to(scores.dtype)
+
+
+def returns_to_go(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """G_t = sum_{s >= t} gamma^(s - t) r_s over masked tokens [B, T], zero outside: GAE without critic, lambda 1."""
+    return gae(rewards, torch.zeros_like(rewards), mask, gamma, 1.0)[0]
+
+
+def group_mean(values: Tensor, groups: Tensor) -> Tensor:
+    """The mean over the entries of the same group, for each entry.  ``values``, ``groups`` and the result [B]."""
+    total, count = _group_sums(values, groups)
+    return total / count
+
+
+def leave_one_out_mean(values: Tensor, groups: Tensor) -> Tensor:
+    """The mean over the *other* entries of the same group (Kool et al. 2019), for each entry [B]; 0 for one alone.
+
+    As a baseline it is independent of its own entry's sample, and so leaves the policy gradient unbiased, also where
+    the entry is alone.
+    """
+    total, count = _group_sums(values, groups)
+    return torch.where(count > 1, (total - values) / (count - 1).clamp(min=1), torch.zeros_like(values))
+
+
+def group_std(values: Tensor, groups: Tensor) -> Tensor:
+    """The standard deviation (dividing by K - 1) of each entry's group [B]; 0 for one alone."""
+    squares, count = _group_sums((values - group_mean(values, groups)).square(), groups)
+    return (squares / (count - 1).clamp(min=1)).sqrt()
+
+
+def batch_mean(values: Tensor, groups: Tensor) -> Tensor:
+    """The mean over the whole batch, for each entry, its own value included; ``groups`` play no part."""
+    return values.mean().expand_as(values)
+
+
+def no_baseline(values: Tensor, groups: Tensor) -> Tensor:
+    return torch.zeros_like(values)
+
+
+def _group_sums(values: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum over each entry's group and its size, for each entry [B]."""
+    first = torch.searchsorted(groups.sort().values, groups)  # where a group begins once sorted: one number per group
+    none = torch.zeros_like(values)
+    total, count = none.index_add(0, first, values), none.index_add(0, first, torch.ones_like(values))
+    return total[first], count[first]

@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, str] = {
     "ended": "[B] 1 where the completion ended by itself, 0 where it was cut off by length",
     "labels": "[B] a judgement of the row: thumbs, score or class",
     "mismatched": "[B] 1 where the completion was written for another row's prompt, 0 elsewhere",
-    "advantages": "[B, T] advantage of each completion token",
+    "advantages": "[B, T] advantage of each completion token, or [B] of each completion",
     "returns": "[B, T] regression targets of the critic",
     "row_weights": "[B] weight of each row in the loss",
 }

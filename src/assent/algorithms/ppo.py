@@ -3,7 +3,7 @@
 Per-token reward = -kl_coefficient * (log pi_old - log ref), the k1 estimator, and the completion's score on its last
 token; GAE against the critic; whitened advantages; clipped surrogate and clipped value loss; entropy bonus.
 Departures: the clipped sides are two settings (``clip_low``, ``clip_high``); completions cut off by length lose
-``missing_eos_penalty`` from their score.
+``missing_eos_penalty`` from their score; ``target_kl`` ends a batch early, as OpenAI's Spinning Up does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from assent.algorithms.rollouts import (
     adapted,
     initial_kl_state,
     initial_score_state,
+    policy_metrics,
     rollout_figures,
     shaped_scores,
     token_kl,
@@ -50,6 +51,8 @@ class PPOSettings(ScoreSettings, KLSettings):
     """Scale token rewards to unit variance over the batch, keeping their mean."""
     whiten_advantages: bool = True
     """Shift and scale advantages to mean 0 and variance 1 over the batch's tokens."""
+    target_kl: float | None = Field(default=None, gt=0.0)
+    """An update whose approximate_kl (nats per token) is above it is the batch's last; unset = all are made."""
 
 
 def initial_state(settings: PPOSettings) -> State:
@@ -85,28 +88,27 @@ def _variance(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return ((values - mean).square() * weights).sum() / count
 
 
+def enough(figures: Figures, settings: PPOSettings) -> bool:
+    return settings.target_kl is not None and figures["approximate_kl"] > settings.target_kl
+
+
 def weights(batch: Batch, settings: PPOSettings) -> Mapping[str, Part]:
     mask = token_mean(batch.completion_mask)
     return {"policy": mask, "value": mask, "entropy": mask}
 
 
 def loss(outputs: Outputs, batch: Batch, settings: PPOSettings) -> Loss:
-    mask, old = batch.completion_mask, batch["old_logprobs"]
-    policy, clipped = clipped_surrogate(
-        outputs.logprobs, old, batch["advantages"], settings.clip_low, settings.clip_high
-    )
+    change = log_ratio(outputs.logprobs, batch["old_logprobs"])
+    policy, clipped = clipped_surrogate(change, batch["advantages"], settings.clip_low, settings.clip_high)
     value = clipped_value_loss(outputs.values, batch["values"], batch["returns"], settings.value_clip)
-    change = log_ratio(outputs.logprobs.detach(), old)
+    part = token_mean(batch.completion_mask)
     return Loss(
         terms={"policy": policy, "value": value, "entropy": -outputs.entropy},
         coefficients={"value": settings.value_coefficient, "entropy": settings.entropy_coefficient},
         metrics={
-            "policy_loss": masked_mean(policy, mask),
-            "value_loss": masked_mean(value, mask),
-            "entropy": masked_mean(outputs.entropy, mask),
-            "ratio_clipped": masked_mean(clipped, mask),
-            "ratio_mean": masked_mean(change.exp(), mask),
-            "approximate_kl": masked_mean(change.exp() - 1 - change, mask),
+            **policy_metrics(policy, clipped, change, part, outputs, batch),
+            "value_loss": masked_mean(value, batch.completion_mask),
+            "entropy": masked_mean(outputs.entropy, batch.completion_mask),
         },
     )
 
@@ -122,4 +124,5 @@ ALGORITHM = Algorithm(
     weights=weights,
     loss=loss,
     initial_state=initial_state,
+    enough=enough,
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from assent.algorithms.base import Figures, State
-from assent.algorithms.batch import Batch
+from assent.algorithms.base import Figures, Mean, Part, State, masked_mean
+from assent.algorithms.batch import Batch, Outputs
 from assent.algorithms.kl import adapt_coefficient, k1, k3
 from assent.config import Settings
 
@@ -98,4 +99,22 @@ def rollout_figures(batch: Batch, **more: Any) -> Figures:
         "completion_tokens": float(weights.sum() / batch.rows),
         "ended_share": float(batch["ended"].mean()),
         **{name: float(value) for name, value in more.items()},
+    }
+
+
+def policy_metrics(
+    terms: Tensor, clipped: Tensor, log_ratios: Tensor, part: Part, outputs: Outputs, batch: Batch
+) -> dict[str, Mean]:
+    """The surrogate's figures over an update: its loss, where the clip held, the ratio, and KL(old, new) per token.
+
+    ``terms``, ``clipped`` and ``log_ratios`` are all [B, T] or all [B], as the surrogate gave them; ``part`` holds the
+    weights of the terms.
+    """
+    mask = batch.completion_mask
+    weights = mask if terms.dim() == 2 else torch.ones_like(terms)
+    return {
+        "policy_loss": Mean((terms.detach() * part.weights).sum(), part.count),
+        "ratio_clipped": masked_mean(clipped, weights),
+        "ratio_mean": masked_mean(log_ratios.detach().exp(), weights),
+        "approximate_kl": masked_mean(k3(batch["old_logprobs"], outputs.logprobs.detach()), mask),
     }
