@@ -14,6 +14,12 @@ ALGORITHMS: dict[str, str] = {
     "reward-classifier": "reward_classifier",
     "dpo": "dpo",
     "ppo": "ppo",
+    "reinforce": "reinforce",
+    "rloo": "rloo",
+    "grpo": "grpo",
+    "ppo-sequence": "ppo_sequence",
+    "kl-control": "kl_control",
+    "rebel": "rebel",
 }
 """Name of an algorithm -> its module here.  Adding one is its file and one line."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 STAGES: dict[str, str] = {
-    kind: f"assent.pipeline.stages.{kind}:STAGE"
+    kind: f"assent.pipeline.stages.{kind.replace('-', '_')}:STAGE"
     for kind in (
         "world",
         "sst2",
@@ -16,6 +16,12 @@ STAGES: dict[str, str] = {
         "reward",
         "dpo",
         "ppo",
+        "reinforce",
+        "rloo",
+        "grpo",
+        "ppo-sequence",
+        "kl-control",
+        "rebel",
         "evaluate",
         "report",
     )
