@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -58,7 +57,7 @@ class World:
 
     @cached_property
     def all(self) -> Batch:
-        """Every sequence once, padded on the right with the prompt's token; all in one group."""
+        """Every sequence once, padded on the right with the prompt's token; each a group of its own."""
         width = 1 + self.horizon
         tokens = torch.full((len(self.sequences), width), self.vocabulary)
         mask = torch.zeros(tokens.shape, dtype=torch.bool)
@@ -70,7 +69,7 @@ class World:
             tokens=tokens,
             mask=mask,
             completion_mask=completion,
-            groups=torch.zeros(len(tokens), dtype=torch.long),
+            groups=torch.arange(len(tokens)),
             pairs=Pairs.none(),
             columns={"ended": torch.tensor([float(s[-1] == 0) for s in self.sequences], dtype=torch.float64)},
         )
@@ -165,10 +164,10 @@ def step(
     state: State | None = None,
     often: Tensor | None = None,
 ) -> Step:
-    """The algorithm's loss on ``batch``, or, with ``often`` [B], where row b occurs ``often[b]`` times.
+    """The algorithm's loss on ``batch``; with ``often`` [G] on one where group g (of 0 to G - 1) occurs ``often[g]`` times.
 
-    With ``often`` the probabilities of all sequences this is the limit of an ever larger batch.  It holds for an
-    algorithm whose ``prepare`` treats rows one by one.
+    With the probabilities of every sequence, or of every draw of K of them, that is the limit of an ever larger batch.
+    It holds for an algorithm whose ``prepare`` treats groups one by one.
     """
     started = algorithm.initial_state(settings) if state is None else state
     prepared, after, figures = algorithm.prepare(batch, settings, started)
@@ -188,10 +187,23 @@ def update(
 
 
 def _repeated(algorithm: Algorithm, settings: Any, batch: Batch, name: str, part: Part, often: Tensor) -> Part:
-    """Row b counted ``often[b]`` times, in the sum and in its denominator (counts of single rows add up)."""
-    rows = [algorithm.weights(batch.select(torch.tensor([b])), settings)[name].count for b in range(batch.rows)]
-    weights = part.weights * (often if part.weights.dim() == 1 else often[:, None])
-    return Part(weights, (torch.stack(rows).double() * often).sum())
+    """Group g counted ``often[g]`` times, in the sum and in its denominator (counts of single groups add up)."""
+    groups = batch.groups.unique()
+    alone = [batch.select((batch.groups == g).nonzero()[:, 0]) for g in groups]
+    counts = torch.stack([algorithm.weights(one, settings)[name].count.double() for one in alone])
+    of_pairs = len(part.weights) != batch.rows
+    times = often[batch.groups[batch.pairs.chosen] if of_pairs else batch.groups]
+    weights = part.weights * (times if part.weights.dim() == 1 else times[:, None])
+    return Part(weights, (counts * often[groups]).sum())
+
+
+def every_draw(batch: Batch, probabilities: Tensor, size: int) -> tuple[Batch, Tensor]:
+    """Every draw of ``size`` sequences as a group, and how often each comes [G]: what ``often`` is in :func:`step`."""
+    drawn = multisets(batch.rows, size)
+    rows = torch.tensor([draw for draw, _ in drawn])
+    often = torch.tensor([float(orders) for _, orders in drawn], dtype=torch.float64) * probabilities[rows].prod(1)
+    groups = torch.arange(len(drawn)).repeat_interleave(size)
+    return replace(batch.select(rows.flatten()), groups=groups), often
 
 
 def gradients(loss: Tensor, tables: Tables) -> dict[str, Tensor]:
@@ -223,21 +235,16 @@ def expected_gradient(
     batch: Batch,
     probabilities: Tensor,
     size: int,
-    groups: Sequence[int] | None = None,
-    state: Mapping[str, Any] | None = None,
+    state: State | None = None,
 ) -> dict[str, Tensor]:
-    """The mean of the algorithm's gradient over every optimiser batch of ``size`` sequences, drawn independently.
+    """The mean of the algorithm's gradient over every optimiser batch of ``size`` completions of one prompt.
 
-    ``batch`` has every sequence once with its columns, ``probabilities`` [N] say how often each is sampled, ``groups``
-    which of the ``size`` draws belong to one prompt (all of them unless given).
+    ``batch`` has every sequence once with its columns, ``probabilities`` [N] say how often each is sampled.
     """
     total = torch.zeros((), dtype=torch.float64)
-    ids = torch.tensor(groups or [0] * size)
-    # with groups the places are not alike, and every ordered draw counts for itself
-    ordered = [(draw, 1) for draw in itertools.product(range(batch.rows), repeat=size)]
-    for draw, orders in ordered if groups else multisets(batch.rows, size):
+    for draw, orders in multisets(batch.rows, size):
         rows = torch.tensor(draw)
-        drawn = replace(batch.select(rows), groups=ids)
+        drawn = replace(batch.select(rows), groups=torch.zeros_like(rows))
         share = orders * float(probabilities[rows].prod())
         total = total + share * step(world, algorithm, settings, tables, drawn, state=state).loss
     return gradients(total, tables)
