@@ -73,22 +73,22 @@ class Training:
 
     def run(self) -> None:
         """Train to ``total_steps`` or until a callback stops the run.  Ctrl-C and SIGTERM save first."""
-        self._restore()
+        self.restore()
         for callback in self.callbacks:
             callback.start(self.step)
         with StopAsked() as stop:
             done = False
             while self.step < self.total_steps and not done:
                 begun = time.perf_counter()
-                figures, tokens = self._one_step()
-                self.step += 1
+                figures, tokens = self.one_step()
                 event = StepEvent(self.step, self.total_steps, figures, time.perf_counter() - begun, tokens, self.roles)
                 done = sum(callback.after_step(event) for callback in self.callbacks) > 0  # every one is called
                 if stop.asked or (self.step % self.loop.save_steps == 0 and self.step < self.total_steps and not done):
-                    save_checkpoint(self.folder / "checkpoints", self.step, self._state(), self.loop.save_total_limit)
+                    self.save()
                 stop.raise_if_asked()
 
-    def _one_step(self) -> tuple[dict[str, float], int]:
+    def one_step(self) -> tuple[dict[str, float], int]:
+        """One batch of each objective and its updates; the figures, and the real tokens of the batches."""
         factor = schedule(self.optim, self.step, self.total_steps)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
@@ -111,6 +111,7 @@ class Training:
             if self._enough(found_now):
                 break
         figures |= _means(sums)
+        self.step += 1
         return figures, int(sum(batch.mask.sum() for batch in prepared))
 
     def _enough(self, sums: Sums) -> bool:
@@ -163,6 +164,10 @@ class Training:
         torch.save([{"tokens": b.tokens, "mask": b.completion_mask, **b.columns} for b in batches], path)
         raise NonFiniteError(f"{what} at step {self.step + 1}: the batch is saved in {path}")
 
+    def save(self) -> None:
+        """Write a checkpoint: all that advances, as one."""
+        save_checkpoint(self.folder / "checkpoints", self.step, self._state(), self.loop.save_total_limit)
+
     def _state(self) -> dict[str, Any]:
         return {
             "weights": {name: module.state_dict() for name, module in self.roles.trained.items()},
@@ -172,7 +177,8 @@ class Training:
             "rng": torch.get_rng_state(),
         }
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Go on from the newest checkpoint of the folder, or begin."""
         saved = load_newest(self.folder / "checkpoints", self.say)
         if saved is None:
             torch.manual_seed(self.seed)

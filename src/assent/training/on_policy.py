@@ -12,24 +12,22 @@ from pydantic import Field, model_validator
 
 from assent.algorithms import load_algorithm
 from assent.algorithms.base import Algorithm
-from assent.config import Settings
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
 from assent.models.causal import CausalModel
-from assent.models.scalar import Critic, RewardModel, ValueHead
+from assent.models.scalar import RewardModel
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
 from assent.rollout.settings import SamplingOptions
-from assent.training.callbacks import MetricsLog, ShowProgress
+from assent.training.callbacks import Callback, MetricsLog, ShowProgress
+from assent.training.critic import start_critic
 from assent.training.loop import Objective, Training
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
-from assent.training.sources import DatasetSource, Example, RolloutSource
+from assent.training.sources import DatasetSource, Example, RolloutSource, Source
 from assent.training.supervised import enable_checkpointing
 from assent.types import Prompt
-
-CriticStart = Literal["shared", "policy", "reward"]
 
 
 class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
@@ -78,16 +76,6 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
         return self
 
 
-class CriticSettings(Settings):
-    """Algorithms with a critic."""
-
-    critic: CriticStart = "policy"
-    """Where the critic starts: its own trunk from the policy or from the reward model, or a head shared with the
-    policy's trunk."""
-    critic_learning_rate: float | None = Field(default=None, gt=0.0)
-    """The critic's peak learning rate; unset = learning_rate."""
-
-
 @dataclass(frozen=True)
 class OnPolicyTask:
     """What to train, against which rewards, and where to write."""
@@ -134,16 +122,7 @@ def encode_prompts(
 def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     """Train, and return the figures of the last steps (their mean over a tenth of the run) and the models."""
     settings: OnPolicySettings = task.settings
-    reference = CausalModel(copy.deepcopy(task.policy.model).requires_grad_(False), task.policy.tokenizer)
-    critic = start_critic(task) if "values" in task.algorithm.outputs else None
-    roles = Roles(
-        policy=task.policy,
-        reference=reference if "ref_logprobs" in task.algorithm.needs else None,
-        critic=critic,
-        temperature=settings.temperature,
-        bf16=settings.dtype == "bfloat16",
-    )
-    enable_checkpointing(roles, settings.gradient_checkpointing)
+    roles = make_roles(task)
     source = RolloutSource(
         task.prompts,
         task.encoded,
@@ -160,9 +139,34 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
             f"batch_size {settings.batch_size} is more than the {len(task.prompts)} prompts allow: each step takes all "
             f"of them, {settings.samples_per_prompt} samples each"
         )
-    rates = {"critic": (settings.critic_learning_rate if critic else None) or settings.learning_rate}
     window = _RecentMean(max(1, settings.max_steps // 10))
-    Training(
+    shown = ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl"))
+    make_training(task, roles, source, [MetricsLog(task.folder), window, shown]).run()
+    return window.means(), roles
+
+
+def make_roles(task: OnPolicyTask) -> Roles:
+    """The policy, a frozen copy of it as the reference, and a critic, as far as the algorithm uses them."""
+    settings: OnPolicySettings = task.settings
+    reference = None
+    if "ref_logprobs" in task.algorithm.needs:
+        reference = CausalModel(copy.deepcopy(task.policy.model).requires_grad_(False), task.policy.tokenizer)
+    roles = Roles(
+        policy=task.policy,
+        reference=reference,
+        critic=(start_critic(task.policy, task.reward_model, settings) if "values" in task.algorithm.outputs else None),
+        temperature=settings.temperature,
+        bf16=settings.dtype == "bfloat16",
+    )
+    enable_checkpointing(roles, settings.gradient_checkpointing)
+    return roles
+
+
+def make_training(task: OnPolicyTask, roles: Roles, source: Source, callbacks: Sequence[Callback]) -> Training:
+    """The loop over batches of ``source``, and of texts where the task has some."""
+    settings: OnPolicySettings = task.settings
+    rates = {"critic": (settings.critic_learning_rate if roles.critic else None) or settings.learning_rate}
+    return Training(
         objectives=[
             Objective(source, task.algorithm, settings, epochs=settings.epochs, minibatches=settings.minibatches),
             *_pretrain_objective(task, roles),
@@ -176,15 +180,10 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         loop=settings,
         total_steps=settings.max_steps,
         folder=task.folder,
-        callbacks=[
-            MetricsLog(task.folder),
-            window,
-            ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl")),
-        ],
+        callbacks=callbacks,
         seed=task.seed,
         say=task.say,
-    ).run()
-    return window.means(), roles
+    )
 
 
 def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
@@ -210,23 +209,6 @@ def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
             name="pretrain_",
         )
     ]
-
-
-def start_critic(task: OnPolicyTask) -> Critic | ValueHead:
-    """The critic that the settings ask for, its head at zero."""
-    width = task.policy.hidden_size
-    if task.settings.critic == "shared":
-        return ValueHead(width).to(next(task.policy.parameters()).device)
-    trunk = task.policy.model.base_model
-    if task.settings.critic == "reward":
-        if task.reward_model is None or not task.reward_model.is_causal:
-            raise RecipeError(
-                "critic: reward needs a causal reward model with the policy's own tokenizer; use critic: policy"
-            )
-        trunk = task.reward_model.model.base_model
-        width = int(task.reward_model.model.score.weight.shape[1])
-    device = next(task.policy.parameters()).device
-    return Critic(copy.deepcopy(trunk).requires_grad_(True), width).to(device)
 
 
 class _RecentMean:

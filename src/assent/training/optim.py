@@ -35,7 +35,7 @@ class OptimSettings(Settings):
     adam_epsilon: float = Field(default=1e-8, gt=0.0)
     """AdamW's epsilon, outside the square root; its size matters where gradients are small."""
     adam_epsilon_placement: Literal["pytorch", "tensorflow"] = "pytorch"
-    """Where epsilon is added: to the root of the second moment once its bias is corrected, or before (TensorFlow's way),
+    """Where epsilon is added: to the root of the second moment once its bias is corrected, or before that (TensorFlow),
     which makes the first updates smaller."""
 
 

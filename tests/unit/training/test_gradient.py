@@ -14,8 +14,8 @@ from assent.models.causal import CausalModel
 from assent.rollout.local import LocalEngine
 from assent.testing.tiny import tiny_causal
 from assent.training.callbacks import read_metrics
+from assent.training.critic import start_critic
 from assent.training.loop import Objective, Training
-from assent.training.on_policy import start_critic
 from assent.training.roles import Roles
 from assent.training.sources import DatasetSource, RolloutSource
 from assent.training.supervised import enable_checkpointing, evaluate_loss
@@ -27,7 +27,7 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
     """Of the first optimiser batch of eight examples or rollouts, which the run accumulates and does not apply."""
     if on_rollouts(name):
         task: Any = rollout_task(name, folder, **{"entropy_coefficient": 0.1, **settings})
-        critic = start_critic(task) if "values" in task.algorithm.outputs else None
+        critic = start_critic(task.policy, None, task.settings) if "values" in task.algorithm.outputs else None
         if critic is not None:
             torch.nn.init.constant_(critic.get_parameter("head.out.weight"), 0.1)
         reference = CausalModel(tiny_causal(seed=1).model, task.policy.tokenizer)

@@ -17,8 +17,9 @@ from assent.models.causal import CausalModel
 from assent.rewards.rule import FunctionReward
 from assent.testing.tiny import tiny_causal, tiny_reward
 from assent.training import on_policy, supervised
+from assent.training.critic import CriticSettings
 from assent.training.examples import comparison_examples, demonstration_examples, judgement_examples
-from assent.training.on_policy import CriticSettings, OnPolicySettings, OnPolicyTask, encode_prompts
+from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts
 from assent.training.roles import Roles
 from assent.training.sources import Example
 from assent.training.supervised import DatasetSettings, Task

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from assent.algorithms.ppo import ALGORITHM, PPOSettings
 from assent.pipeline.stages.policy import RolloutStageSettings, rollout_stage
-from assent.training.on_policy import CriticSettings
+from assent.training.critic import CriticSettings
 
 
 class PPOStageSettings(RolloutStageSettings, CriticSettings, PPOSettings):
