@@ -164,7 +164,7 @@ def make_roles(task: OnPolicyTask) -> Roles:
 
 def make_training(task: OnPolicyTask, roles: Roles, source: Source, callbacks: Sequence[Callback]) -> Training:
     """The loop over batches of ``source``, and of texts where the task has some."""
-    settings: OnPolicySettings = task.settings
+    settings: Any = task.settings
     rates = {"critic": (settings.critic_learning_rate if roles.critic else None) or settings.learning_rate}
     return Training(
         objectives=[
