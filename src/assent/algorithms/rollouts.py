@@ -14,11 +14,16 @@ from assent.algorithms.kl import adapt_coefficient, k1, k3
 from assent.config import Settings
 
 
-class ScoreSettings(Settings):
-    """From the reward's scores to what is optimised."""
+class EndSettings(Settings):
+    """All that matters of the scores where completions are but put in order by them."""
 
     missing_eos_penalty: float = Field(default=0.0, ge=0.0)
     """Taken from the score of a completion that was cut off by length."""
+
+
+class ScoreSettings(EndSettings):
+    """From the reward's scores to what is optimised."""
+
     scale_rewards: bool = False
     """Divide scores by their running standard deviation over the batches so far, without shifting their mean."""
     reward_clip: float | None = Field(default=None, gt=0.0)
@@ -45,9 +50,14 @@ def initial_kl_state(settings: KLSettings) -> State:
     return {"kl_coefficient": settings.kl_coefficient}
 
 
+def ended_scores(batch: Batch, settings: EndSettings) -> Tensor:
+    """[B] scores with the penalty for a missing end."""
+    return batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
+
+
 def shaped_scores(batch: Batch, settings: ScoreSettings, state: State) -> tuple[Tensor, State]:
     """[B] scores with the penalty for a missing end, scaled and clipped; and the state with this batch counted in."""
-    scores = batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
+    scores = ended_scores(batch, settings)
     if settings.scale_rewards:
         state = {**state, **_welford(state, scores)}
         variance = state["score_m2"] / max(state["score_count"] - 1.0, 1.0)
