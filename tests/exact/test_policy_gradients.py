@@ -178,9 +178,9 @@ def test_ppo_sequence_first_follows_its_weighted_sum_of_reward_and_kl():
     tables, reference, rewards = setting(WORLD)
     J = WORLD.objective(tables.logits, reference, 0.8 * rewards, 0.2)
     true = torch.autograd.grad(J, tables.logits)[0]
-    weights = {"reward_weight": 0.8, "kl_weight": 0.2}
     for baseline, share in (("none", 1.0), ("leave-one-out", 1.0), ("batch", 0.5)):
-        same(-over_draws(WORLD, "ppo-sequence", 2, baseline=baseline, **weights), share * true)
+        found = over_draws(WORLD, "ppo-sequence", 2, baseline=baseline, reward_weight=0.8, kl_weight=0.2)
+        same(-found, share * true)
 
 
 def test_ppo_sequence_then_follows_the_clipped_objective_that_it_states():

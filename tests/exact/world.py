@@ -135,6 +135,13 @@ class World:
         """[N] the distribution where J is largest: ref(y) exp(r(y) / beta), normalised."""
         return torch.softmax(self.log_probs(reference).detach() + rewards / beta, 0)
 
+    def logits_of(self, probabilities: Tensor) -> Tensor:
+        """[S, V] logits of the policy whose sequences have these ``probabilities`` [N], all above 0."""
+        number = self.prefix_of(self.all) * self.vocabulary + torch.where(self.all.completion_mask, self.all.tokens, 0)
+        each = (probabilities[:, None] * self.all.completion_mask).flatten()
+        mass = probabilities.new_zeros(self.prefixes * self.vocabulary).index_add(0, number.flatten(), each)
+        return mass.clamp(min=1e-300).log().reshape(self.prefixes, self.vocabulary)
+
     def mean_length(self, probabilities: Tensor) -> Tensor:
         """Expected number of sampled tokens."""
         return (probabilities * self.all.completion_mask.sum(1)).sum()
@@ -164,7 +171,7 @@ def step(
     state: State | None = None,
     often: Tensor | None = None,
 ) -> Step:
-    """The algorithm's loss on ``batch``; with ``often`` [G] on one where group g (of 0 to G - 1) occurs ``often[g]`` times.
+    """The algorithm's loss on ``batch``; with ``often`` [G] on one where group g occurs ``often[g]`` times.
 
     With the probabilities of every sequence, or of every draw of K of them, that is the limit of an ever larger batch.
     It holds for an algorithm whose ``prepare`` treats groups one by one.
