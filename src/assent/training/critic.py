@@ -32,7 +32,7 @@ def start_critic(policy: Policy, reward_model: RewardModel | None, settings: Any
     :class:`RecipeError` where it is to start from one that cannot serve.
     """
     device = next(policy.parameters()).device
-    width, trunk = policy.hidden_size, policy.model.base_model
+    width, trunk = policy.hidden_size, policy.trunk
     if settings.critic == "shared":
         return ValueHead(width).to(device)
     if settings.critic == "reward":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from assent.algorithms import load_algorithm
 from assent.algorithms.base import Algorithm
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
-from assent.models.causal import CausalModel
+from assent.models.policy import Policy
 from assent.models.scalar import RewardModel
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt
@@ -25,7 +24,8 @@ from assent.training.critic import start_critic
 from assent.training.loop import Objective, Training
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
-from assent.training.sources import DatasetSource, Example, RolloutSource, Source
+from assent.training.rollouts import RolloutSource
+from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
 from assent.types import Prompt
 
@@ -80,7 +80,7 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
 class OnPolicyTask:
     """What to train, against which rewards, and where to write."""
 
-    policy: CausalModel
+    policy: Policy
     reward: RewardSource
     reward_model: RewardModel | None
     """For a critic that starts from it; ``None`` where the reward is no model or has another tokenizer."""
@@ -98,7 +98,7 @@ class OnPolicyTask:
     say: Callable[[str], None]
 
 
-def room_for_prompts(policy: CausalModel, settings: SamplingOptions) -> int:
+def room_for_prompts(policy: Policy, settings: SamplingOptions) -> int:
     """The longest prompt that leaves room for ``max_new_tokens``.  Raises :class:`ModelError` where none does."""
     room = policy.context_length - settings.max_new_tokens
     if room < 1:
@@ -150,7 +150,7 @@ def make_roles(task: OnPolicyTask) -> Roles:
     settings: OnPolicySettings = task.settings
     reference = None
     if "ref_logprobs" in task.algorithm.needs:
-        reference = CausalModel(copy.deepcopy(task.policy.model).requires_grad_(False), task.policy.tokenizer)
+        reference = task.policy.frozen_copy()
     roles = Roles(
         policy=task.policy,
         reference=reference,

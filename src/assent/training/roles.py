@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from assent.algorithms.batch import Batch, Outputs
-from assent.models.causal import CausalModel
+from assent.models.policy import Policy
 from assent.models.scalar import Critic, RewardModel, ValueHead
 
 
@@ -22,8 +22,8 @@ class Roles:
     ``trained`` names the modules that have an optimiser of their own; the others are frozen.
     """
 
-    policy: CausalModel | None = None
-    reference: CausalModel | None = None
+    policy: Policy | None = None
+    reference: Policy | None = None
     critic: Critic | ValueHead | None = None
     """A critic with its own trunk, or a value head on the policy's."""
     reward: RewardModel | None = None

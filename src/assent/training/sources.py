@@ -1,4 +1,4 @@
-"""Where optimiser batches come from: a data set, or rollouts scored just now.
+"""Where optimiser batches come from: a data set here, rollouts in :mod:`assent.training.rollouts`.
 
 A source is a pure function of the step: the data position is the step itself, so there is nothing else to checkpoint.
 """
@@ -6,7 +6,7 @@ A source is a pure function of the step: the data position is the step itself, s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,9 +14,6 @@ import torch
 from assent.algorithms.batch import Batch, Pairs
 from assent.data.microbatch import epoch_order
 from assent.models.padding import pad_right
-from assent.rewards.source import RewardSource
-from assent.rollout.engine import EncodedPrompt, Engine
-from assent.types import Completion, Prompt, SamplingSettings, short_id
 
 
 @dataclass(frozen=True)
@@ -124,71 +121,3 @@ class DatasetSource:
         chosen = stream_places(count, self.batch_size, self.seed, step)
         figures = {"epoch": step * self.batch_size / count}
         return collate([self.examples[i] for i in chosen], self.pad, self.device), figures
-
-
-class RolloutSource:
-    """Samples the policy on a batch of prompts and scores what it wrote.  Trains on the very ids that were sampled.
-
-    The prompts' epochs follow one another as one stream, as those of :class:`DatasetSource` do.
-    """
-
-    def __init__(
-        self,
-        prompts: Sequence[Prompt],
-        encoded: Sequence[EncodedPrompt],
-        engine: Engine,
-        reward: RewardSource,
-        sampling: SamplingSettings,
-        *,
-        rollouts: int,
-        samples_per_prompt: int,
-        pad: int,
-        device: torch.device,
-    ) -> None:
-        """``rollouts`` completions a step, ``samples_per_prompt`` of each of the step's prompts."""
-        self.prompts, self.encoded, self.engine, self.reward = prompts, encoded, engine, reward
-        self.sampling, self.samples_per_prompt, self.pad, self.device = sampling, samples_per_prompt, pad, device
-        self.prompts_per_step = min(len(prompts), max(1, rollouts // samples_per_prompt))
-
-    def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
-        chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
-        # A seed of its own for every step: the same prompt met again in a later epoch gets fresh random numbers.
-        sampling = replace(self.sampling, seed=int(short_id(self.sampling.seed, step), 16))
-        completions = self.engine.generate(self._told_apart(chosen), sampling, self.samples_per_prompt)
-        prompts = [self.prompts[i] for i in chosen for _ in range(self.samples_per_prompt)]
-        scores = self.reward.score(prompts, completions)
-        batch = collate_rollouts(completions, scores.values, self.samples_per_prompt, self.pad, self.device)
-        figures = {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
-        return batch, figures
-
-    def _told_apart(self, chosen: Sequence[int]) -> list[EncodedPrompt]:
-        """The prompts, the second of one id named otherwise: engines draw by the id, and it gets samples of its own."""
-        seen: dict[str, int] = {}
-        out: list[EncodedPrompt] = []
-        for prompt in (self.encoded[i] for i in chosen):
-            seen[prompt.id] = seen.get(prompt.id, 0) + 1
-            out.append(prompt if seen[prompt.id] == 1 else replace(prompt, id=f"{prompt.id}+{seen[prompt.id]}"))
-        return out
-
-
-def collate_rollouts(
-    completions: Sequence[Completion], scores: Sequence[float], samples_per_prompt: int, pad: int, device: torch.device
-) -> Batch:
-    """Completions with their scores as one batch; ``engine_logprobs`` [B, T] keeps what the engine reported."""
-    examples = [
-        Example(
-            rows=[
-                Row([*c.prompt_token_ids, *c.token_ids], [False] * len(c.prompt_token_ids) + [True] * len(c.token_ids))
-                for c in completions[start : start + samples_per_prompt]
-            ],
-            columns={
-                "scores": scores[start : start + samples_per_prompt],
-                "ended": [float(c.finish_reason == "stop") for c in completions[start : start + samples_per_prompt]],
-            },
-        )
-        for start in range(0, len(completions), samples_per_prompt)
-    ]
-    batch = collate(examples, pad, device)
-    engine = torch.zeros(batch.tokens.shape, device=device)
-    engine[batch.completion_mask] = torch.tensor([x for c in completions for x in c.logprobs], device=device)
-    return batch.with_columns(engine_logprobs=engine)

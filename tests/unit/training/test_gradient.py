@@ -17,7 +17,8 @@ from assent.training.callbacks import read_metrics
 from assent.training.critic import start_critic
 from assent.training.loop import Objective, Training
 from assent.training.roles import Roles
-from assent.training.sources import DatasetSource, RolloutSource
+from assent.training.rollouts import RolloutSource
+from assent.training.sources import DatasetSource
 from assent.training.supervised import enable_checkpointing, evaluate_loss
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ from assent.rewards.rule import FunctionReward
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.fake import FakeEngine
 from assent.testing.tiny import tiny_tokenizer
-from assent.training.sources import DatasetSource, Example, Pair, RolloutSource, Row, collate
+from assent.training.rollouts import RolloutSource
+from assent.training.sources import DatasetSource, Example, Pair, Row, collate
 from assent.types import SamplingSettings
 
 CPU = torch.device("cpu")
