@@ -66,7 +66,7 @@ def find(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that the words name, and the words left over."""
     command: click.Command = cli
     context = click.Context(cli)
-    while isinstance(command, click.Group) and words and words[0].isalpha() and words[0].islower():
+    while isinstance(command, click.Group) and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
         found = command.get_command(context, words[0])
         assert found is not None, f"no verb '{words[0]}'"
         command, words = found, words[1:]
