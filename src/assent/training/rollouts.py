@@ -41,14 +41,11 @@ class RolloutSource:
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
         chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
         sampling = replace(self.sampling, seed=step_seed(self.sampling.seed, step))
-        completions = self.engine.generate(
-            told_apart([self.encoded[i] for i in chosen]), sampling, self.samples_per_prompt
-        )
+        encoded, each = told_apart([self.encoded[i] for i in chosen]), self.samples_per_prompt
+        completions = self.engine.generate(encoded, sampling, each)
         prompts = [self.prompts[i] for i in chosen for _ in range(each)]
         scores = self.reward.score(prompts, completions)
-        batch = collate_rollouts(
-            completions, scores.values, [self.samples_per_prompt] * len(chosen), self.pad, self.device
-        )
+        batch = collate_rollouts(completions, scores.values, [each] * len(chosen), self.pad, self.device)
         figures = {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
         return batch, figures
 
