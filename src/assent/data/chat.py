@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assent.data.readers import locate_prompt
-from assent.data.tokenizers import adds_bos
+from assent.data.tokenizers import adds_bos, has_encoder_prompts
 from assent.errors import DataError, ModelError
 from assent.types import Demonstration, Message, Prompt
 
@@ -78,7 +78,8 @@ def encode_prompt(
     A text is tokenised as it stands; messages go through the chat template with its generation prompt, or, where the
     last message is the assistant's, are left open for it to be continued.  ``add_bos`` ``None``: BOS where the
     tokenizer adds it to a text by itself, and for messages what the template says; ``True``: once, in any case;
-    ``False``: none added.
+    ``False``: none added.  For an encoder the prompt has the special tokens that its tokenizer puts around a text by
+    itself (T5: EOS at the end), whatever ``add_bos`` says.
 
     Raises :class:`DataError` for more than ``max_tokens`` ids, naming file and line where ``source`` is given; with
     ``truncate="left"`` the earliest turns (not the system's), then the earliest tokens (not BOS), are dropped instead.
@@ -116,6 +117,9 @@ def too_long(prompt: Prompt, length: int, limit: int, source: str | Path | None 
 
 
 def _prompt_ids(tokenizer: Any, prompt: Prompt, add_bos: bool | None) -> list[int]:
+    if has_encoder_prompts(tokenizer):
+        text = prompt.text if prompt.text is not None else _render(tokenizer, prompt.messages or (), add_bos=False)
+        return list(tokenizer(text, verbose=False).input_ids)
     if prompt.text is not None:
         ids = _plain_ids(tokenizer, prompt.text)
         add_bos = adds_bos(tokenizer) if add_bos is None else add_bos
@@ -156,9 +160,11 @@ def encode_completion(
     """The ids of ``response`` as a continuation of ``prompt_ids``, closed with EOS.
 
     ``chat``: the prompt was messages, so the turn is first closed as the template closes it (``<end_of_turn>``) where
-    that is not EOS itself.  A tokenizer that puts a space before a text does so only where there is no prompt.
+    that is not EOS itself.  A tokenizer that puts a space before a text does so only where there is no prompt, or
+    where the prompt is an encoder's.
     """
-    ids = continuation_ids(tokenizer, response) if prompt_ids else _plain_ids(tokenizer, response)
+    goes_on = bool(prompt_ids) and not has_encoder_prompts(tokenizer)
+    ids = continuation_ids(tokenizer, response) if goes_on else _plain_ids(tokenizer, response)
     return tuple(_closed(tokenizer, ids, chat))
 
 

@@ -91,6 +91,17 @@ def adds_bos(tokenizer: Any) -> bool:
     return tokenizer.bos_token_id is not None and tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
 
 
+def set_encoder_prompts(tokenizer: Any) -> None:
+    """Mark the tokenizer as that of an encoder-decoder model: a prompt is a text of its own, read by the encoder, and
+    the answer is one too."""
+    tokenizer.encoder_prompts = True
+
+
+def has_encoder_prompts(tokenizer: Any) -> bool:
+    """Whether :func:`set_encoder_prompts` marked the tokenizer."""
+    return getattr(tokenizer, "encoder_prompts", False)
+
+
 def set_bos(tokenizer: Any, add: bool) -> None:
     """Make the tokenizer put BOS before a text by itself, or not; saved with it, so that all later stages and other
     programs agree.

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import torch
 
 from assent.data.microbatch import plan_microbatches
-from assent.models.causal import CausalModel
 from assent.models.padding import pad_right
+from assent.models.policy import Policy
 from assent.types import Completion
 
 _TOKEN_BUDGET = 8192
 
 
 @torch.no_grad()
-def token_logprobs(policy: CausalModel, completions: Sequence[Completion], temperature: float) -> list[list[float]]:
+def token_logprobs(policy: Policy, completions: Sequence[Completion], temperature: float) -> list[list[float]]:
     """The log-probability of each completion token under ``policy``, in nats; one list per completion.
 
     The ids are scored as they were sampled; the policies compared must share a tokenizer.

@@ -14,33 +14,31 @@ import torch
 from torch import nn
 
 from assent.data.hub import hub_answers
-from assent.data.tokenizers import ensure_pad_token, load_tokenizer
+from assent.data.tokenizers import ensure_pad_token, load_tokenizer, set_encoder_prompts
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
+from assent.models.policy import Policy
 from assent.models.scalar import RewardModel, init_scalar_head
+from assent.models.seq2seq import Seq2SeqModel
 
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
-def load_causal(source: str | Path, device: str = "cpu") -> CausalModel:
-    """A policy: any causal language model of ``transformers``, in float32 master weights, dropout off."""
-    from transformers import AutoModelForCausalLM
+def load_policy(source: str | Path, device: str = "cpu") -> Policy:
+    """A policy: any causal language model of ``transformers``, or an encoder-decoder such as T5, in float32 master
+    weights, dropout off."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     _check_folder(source)
     if _stored_labels(source) is not None:
-        raise ModelError(f"{source}: is a reward model or classifier, expected a causal language model")
-    online = hub_answers(source)
-    tokenizer = load_tokenizer(source, local_files_only=not online)
-    model, info = _guarded(
-        source,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            str(source), dtype=torch.float32, output_loading_info=True, local_files_only=not online
-        ),
-    )
+        raise ModelError(f"{source}: is a reward model or classifier, expected a language model")
+    two_parts = _is_encoder_decoder(source)
+    model, info, tokenizer = _load(source, AutoModelForSeq2SeqLM if two_parts else AutoModelForCausalLM)
     _refuse_missing(source, info["missing_keys"])
-    _refuse_non_finite(source, model)
     _fit_embeddings(model, tokenizer)
-    return CausalModel(model.eval().to(device), tokenizer)
+    if two_parts:
+        set_encoder_prompts(tokenizer)
+    return (Seq2SeqModel if two_parts else CausalModel)(model.eval().to(device), tokenizer)
 
 
 def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
@@ -73,17 +71,32 @@ def _load_scalar(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
     labels = _stored_labels(source)
     if labels is not None and labels != 1:
         raise ModelError(f"{source}: the classifier has {labels} labels, and a reward model has one")
+    if _is_encoder_decoder(source):
+        raise ModelError(
+            f"{source}: is an encoder-decoder model; a reward model is made from a causal model or an encoder"
+        )
+    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=1)
+    _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
+    return model, info, tokenizer
+
+
+def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str, Any], Any]:
+    """The model by an Auto class of transformers, what it says about the weights, and the tokenizer."""
     online = hub_answers(source)
     tokenizer = load_tokenizer(source, local_files_only=not online)
-    model, info = _guarded(
-        source,
-        lambda: AutoModelForSequenceClassification.from_pretrained(
-            str(source), num_labels=1, dtype=torch.float32, output_loading_info=True, local_files_only=not online
-        ),
-    )
-    _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
+    options |= {"dtype": torch.float32, "output_loading_info": True, "local_files_only": not online}
+    model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
     _refuse_non_finite(source, model)
     return model, info, tokenizer
+
+
+def _is_encoder_decoder(source: str | Path) -> bool:
+    from transformers import AutoConfig
+
+    local = not hub_answers(source)
+    return bool(
+        _guarded(source, lambda: AutoConfig.from_pretrained(str(source), local_files_only=local)).is_encoder_decoder
+    )
 
 
 def _in_head(name: str) -> bool:

@@ -84,5 +84,5 @@ class Critic(nn.Module):
         self.head = ValueHead(width)
 
     def values(self, tokens: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
-        """[B, T] values of right-padded tokens [B, T]; the masks are those of :meth:`CausalModel.hidden`."""
+        """[B, T] values of right-padded tokens [B, T]; the masks are those of :meth:`Policy.hidden`."""
         return self.head(self.trunk(input_ids=tokens, use_cache=False).last_hidden_state)

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, TextStreamer
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError
 from assent.models.device import pick_device
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.types import Message, Prompt
 
 Write = Callable[[str], None]
@@ -60,7 +60,7 @@ class Speaker:
 
     def __init__(self, source: str, max_new_tokens: int, temperature: float) -> None:
         self.source = source
-        self.policy = load_causal(source, pick_device())
+        self.policy = load_policy(source, pick_device())
         self.converses = bool(self.policy.tokenizer.chat_template)
         self.history: list[Message] = []
         self.room = self.policy.context_length - max_new_tokens

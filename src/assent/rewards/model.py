@@ -10,6 +10,7 @@ import torch
 
 from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
+from assent.data.tokenizers import has_encoder_prompts
 from assent.errors import ModelError
 from assent.models.padding import pad_right
 from assent.models.scalar import RewardModel
@@ -50,8 +51,12 @@ class ModelReward:
 
 
 def same_tokenizer(one: Any, other: Any) -> bool:
-    """Whether two tokenizers give the same ids: the same vocabulary and special tokens."""
-    return one.get_vocab() == other.get_vocab() and one.eos_token_id == other.eos_token_id
+    """Whether two tokenizers give the same ids: the same vocabulary and special tokens, prompts of one kind."""
+    return (
+        one.get_vocab() == other.get_vocab()
+        and one.eos_token_id == other.eos_token_id
+        and has_encoder_prompts(one) == has_encoder_prompts(other)
+    )
 
 
 @torch.no_grad()

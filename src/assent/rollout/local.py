@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assent.errors import DataError
-from assent.models.causal import CausalModel
+from assent.models.policy import Policy
 from assent.rollout.engine import EncodedPrompt, Promises
 from assent.rollout.sampling import draw, row_uniforms
 from assent.types import Completion, SamplingSettings
@@ -32,7 +32,7 @@ class LocalEngine:
 
     promises = Promises(batch_invariant=True, logprobs=True, updates_weights=True)
 
-    def __init__(self, policy: CausalModel, slots: int = 128, policy_name: str = "") -> None:
+    def __init__(self, policy: Policy, slots: int = 128, policy_name: str = "") -> None:
         self.policy = policy
         self.slots = slots
         self.policy_name = policy_name
@@ -123,7 +123,7 @@ class LocalEngine:
         ]
 
 
-def _device(policy: CausalModel) -> torch.device:
+def _device(policy: Policy) -> torch.device:
     return next(policy.parameters()).device
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
+from assent.data.tokenizers import set_encoder_prompts
 from assent.models.causal import CausalModel
 from assent.models.new import train_tokenizer
 from assent.models.scalar import RewardModel, init_scalar_head
+from assent.models.seq2seq import Seq2SeqModel
 
 _TEXTS = (
     "The film is good. The film is bad. It was a long and slow film with a fine cast.",
@@ -52,6 +54,35 @@ def tiny_causal(architecture: str = "llama", seed: int = 0) -> CausalModel:
         model = AutoModelForCausalLM.from_config(config)
         _spread(model)
     return CausalModel(model.eval(), tokenizer)
+
+
+def tiny_seq2seq(seed: int = 0) -> Seq2SeqModel:
+    """A random T5, its head tied and scaled; its tokenizer closes a text with EOS by itself."""
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    tokenizer = tiny_tokenizer()
+    end = [(tokenizer.eos_token, tokenizer.eos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"$A {end[0][0]}", special_tokens=end)
+    set_encoder_prompts(tokenizer)
+    config = AutoConfig.for_model(
+        "t5",
+        vocab_size=len(tokenizer),
+        d_model=_WIDTH,
+        d_kv=_WIDTH // _HEADS,
+        d_ff=48,
+        num_layers=_LAYERS,
+        num_heads=_HEADS,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = AutoModelForSeq2SeqLM.from_config(config)
+        _spread(model)
+        model.shared.weight.data.normal_(0.0, 1.0)  # the logits are d^-1/2 of what a causal model's would be
+    return Seq2SeqModel(model.eval(), tokenizer)
 
 
 def tiny_reward(architecture: str = "llama", seed: int = 0) -> RewardModel:

@@ -9,7 +9,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from assent.models.causal import CausalModel
 from assent.testing.tiny import CAUSAL, tiny_causal, tiny_tokenizer
 
-MATRIX = {"llama": True, "gpt2": True, "qwen2": True, "gpt_neox": True, "gemma2": False, "phi": False}
+SCALE = {"llama": 1.0, "gpt2": 1.0, "qwen2": 1.0, "gpt_neox": 1.0, "gemma2": None, "phi": None}
 
 
 def rows() -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,7 +33,7 @@ def expected(model: Any, tokens: torch.Tensor, temperature: float) -> tuple[torc
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_logprobs_equal_a_plain_log_softmax(architecture: str, temperature: float):
     policy = tiny_causal(architecture)
-    assert policy._head_is_matrix == MATRIX[architecture]
+    assert policy._head_scale == SCALE[architecture]
     tokens, mask = rows()
     logprobs, entropy = policy.token_logprobs(
         policy.hidden(tokens, tokens != 0, mask), tokens, mask, temperature, want_entropy=True
@@ -95,9 +95,9 @@ def test_a_soft_cap_is_found_in_a_fresh_model_whose_logits_do_not_reach_it():
     )
     torch.manual_seed(0)
     model = Gemma2ForCausalLM(config).eval()
-    assert not CausalModel(model, tokenizer)._head_is_matrix
+    assert CausalModel(model, tokenizer)._head_scale is None
     config.final_logit_softcapping = None
-    assert CausalModel(model, tokenizer)._head_is_matrix
+    assert CausalModel(model, tokenizer)._head_scale == 1.0
 
 
 def test_the_trunk_runs_once_for_a_head_that_is_no_matrix():

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from assent.errors import ModelError
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.models.new import ShapeSettings, new_causal
 from assent.models.save import save_critic, save_model
 from assent.models.scalar import Critic
@@ -52,7 +52,7 @@ def test_plain_transformers_loads_what_was_saved(architecture: str, tmp_path: Pa
 @pytest.mark.parametrize("architecture", WITH_ANY_TOKENIZER)
 def test_our_loader_gives_the_same_weights_bit_for_bit(architecture: str, tmp_path: Path):
     policy = tiny_causal(architecture)
-    again = load_causal(save(policy, tmp_path / "policy"))
+    again = load_policy(save(policy, tmp_path / "policy"))
     assert not again.model.training
     for (name, one), other in zip(policy.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
@@ -61,7 +61,7 @@ def test_our_loader_gives_the_same_weights_bit_for_bit(architecture: str, tmp_pa
 def test_a_model_in_half_precision_is_trained_in_float32(tmp_path: Path):
     policy = tiny_causal()
     policy.model.bfloat16()
-    again = load_causal(save(policy, tmp_path / "policy"))
+    again = load_policy(save(policy, tmp_path / "policy"))
     assert {parameter.dtype for parameter in again.parameters()} == {torch.float32}
 
 
@@ -69,7 +69,7 @@ def test_several_tokens_that_end_a_completion_are_kept(tmp_path: Path):
     policy = tiny_causal()
     policy.model.generation_config.eos_token_id = [2, 7]
     folder = save(policy, tmp_path / "policy")
-    assert load_causal(folder).eos_token_ids == (2, 7)
+    assert load_policy(folder).eos_token_ids == (2, 7)
 
 
 def test_a_generation_config_that_transformers_itself_would_not_save(tmp_path: Path):
@@ -77,8 +77,8 @@ def test_a_generation_config_that_transformers_itself_would_not_save(tmp_path: P
     folder = save(tiny_causal(), tmp_path / "one")
     stored = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps({**stored, "do_sample": False, "temperature": 0.6}))
-    again = save(load_causal(folder), tmp_path / "two")
-    assert load_causal(again).eos_token_ids == (2,)
+    again = save(load_policy(folder), tmp_path / "two")
+    assert load_policy(again).eos_token_ids == (2,)
 
 
 def gpt2_without_pad(folder: Path, tokenizer: Any) -> Path:
@@ -115,10 +115,10 @@ def test_a_tokenizer_without_pad_gets_one_that_is_not_eos(kind: str, tmp_path: P
     size = len(tokenizer)
     source = gpt2_without_pad(tmp_path / "gpt2", tokenizer)
     torch.manual_seed(1)
-    one = load_causal(source)
+    one = load_policy(source)
     torch.manual_seed(2)
     drawn = torch.get_rng_state()
-    two = load_causal(source)
+    two = load_policy(source)
     assert torch.equal(torch.get_rng_state(), drawn)
     pad = one.tokenizer.pad_token_id
     assert pad is not None
@@ -134,7 +134,7 @@ def test_a_tokenizer_without_pad_gets_one_that_is_not_eos(kind: str, tmp_path: P
 
 @pytest.mark.parametrize("name", REAL)
 def test_real_models_load_and_are_sure_of_their_text(name: str):
-    policy = load_causal(MODELS / name)
+    policy = load_policy(MODELS / name)
     ids = policy.tokenizer("Once upon a time there was a little girl" if "stories" in name else "a good film").input_ids
     tokens = torch.tensor([ids])
     with torch.no_grad():
@@ -197,4 +197,4 @@ def test_damaged_folders_are_explained(damage: Any, message: str, tmp_path: Path
     folder = save(tiny_causal(), tmp_path / "policy")
     damage(folder)
     with pytest.raises(ModelError, match=message):
-        load_causal(folder)
+        load_policy(folder)

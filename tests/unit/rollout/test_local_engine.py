@@ -9,7 +9,7 @@ import torch
 from assent.errors import DataError
 from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.models.causal import CausalModel
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
 from assent.testing.engine import check_engine
@@ -28,7 +28,7 @@ PROMPTS = [
 
 
 def load(name: str) -> CausalModel:
-    return load_causal(MODELS / name) if name in REAL else tiny_causal(name)
+    return load_policy(MODELS / name) if name in REAL else tiny_causal(name)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -19,9 +19,9 @@ from assent.evaluation.intervals import wilson_interval
 from assent.evaluation.kl import sequence_kl, token_log_ratios
 from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.evaluation.win_rates import win_rate
-from assent.models.causal import CausalModel
 from assent.models.device import pick_device
-from assent.models.load import load_causal, load_reward_model
+from assent.models.load import load_policy, load_reward_model
+from assent.models.policy import Policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
 from assent.rewards.model import ModelReward, same_tokenizer
@@ -84,14 +84,14 @@ class _Sampled:
 def run(settings: EvaluateSettings, context: Context) -> Metrics:
     policies, reference_name = _policies(settings)
     prompts = read_prompts(settings.data, empty=settings.empty)[: settings.max_prompts]
-    reference = load_causal(policies[reference_name], pick_device())
-    base = load_causal(settings.base, pick_device()) if settings.base else None
+    reference = load_policy(policies[reference_name], pick_device())
+    base = load_policy(settings.base, pick_device()) if settings.base else None
     judge, reward = _judge(settings), _reward_model(settings.reward)
     context.progress.start("evaluating", len(policies))
     sampled: dict[str, _Sampled] = {}
     tokenizers: dict[str, Any] = {}
     for name in [reference_name, *(n for n in policies if n != reference_name)]:
-        policy = reference if name == reference_name else load_causal(policies[name], pick_device())
+        policy = reference if name == reference_name else load_policy(policies[name], pick_device())
         if base is not None and not same_tokenizer(policy.tokenizer, base.tokenizer):
             raise ModelError(f"{settings.base}: base has another tokenizer than {policies[name]}; leave base out")
         if not same_tokenizer(policy.tokenizer, reference.tokenizer):
@@ -131,15 +131,15 @@ def _reward_model(source: str | None) -> ModelReward | None:
     return None if source is None else ModelReward(load_reward_model(source, pick_device()))
 
 
-def _for_policy(source: RewardSource | None, policy: CausalModel) -> RewardSource | None:
+def _for_policy(source: RewardSource | None, policy: Policy) -> RewardSource | None:
     """A reward model scores the very ids where it shares this policy's tokenizer, and the text where it does not."""
     return ModelReward(source.model, policy.tokenizer) if isinstance(source, ModelReward) else source
 
 
 def _sample(
-    policy: CausalModel,
-    reference: CausalModel,
-    base: CausalModel | None,
+    policy: Policy,
+    reference: Policy,
+    base: Policy | None,
     judge: RewardSource | None,
     reward: ModelReward | None,
     prompts: Sequence[Prompt],
@@ -182,7 +182,7 @@ def _sample(
     return _Sampled(completions, utilities, rewards, logprobs, ref_logprobs, figures)
 
 
-def _text_perplexity(policy: CausalModel, source: str) -> float:
+def _text_perplexity(policy: Policy, source: str) -> float:
     texts = read_texts(source)
     ids = [tuple(policy.tokenizer(text).input_ids)[: policy.context_length] for text in texts]
     rows = [

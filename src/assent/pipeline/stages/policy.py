@@ -12,9 +12,9 @@ from assent.algorithms.base import Algorithm
 from assent.config import Settings
 from assent.data.readers import read_prompts
 from assent.errors import ModelError, RecipeError
-from assent.models.causal import CausalModel
 from assent.models.device import pick_device
-from assent.models.load import load_causal, load_reward_model
+from assent.models.load import load_policy, load_reward_model
+from assent.models.policy import Policy
 from assent.models.save import save_critic
 from assent.models.scalar import RewardModel
 from assent.pipeline.stage import Context, Input, Metrics, Stage
@@ -64,7 +64,7 @@ def rollout_stage(algorithm: Algorithm, stage_settings: type[RolloutStageSetting
 def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     if (settings.reward is None) == (settings.reward_function is None):
         raise RecipeError(f"{algorithm.name}: give either reward (a reward model) or reward_function")
-    policy = load_causal(settings.model, pick_device())
+    policy = load_policy(settings.model, pick_device())
     room = room_for_prompts(policy, settings)
     reward = _reward(policy, settings)
     prompts = read_prompts(settings.data, empty=settings.empty)
@@ -95,7 +95,7 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     return {name: figures[name] for name in leading if name in figures} | figures
 
 
-def _reward(policy: CausalModel, settings: RolloutStageSettings) -> _Reward:
+def _reward(policy: Policy, settings: RolloutStageSettings) -> _Reward:
     if settings.reward is None:
         return _Reward(FunctionReward(load_function(str(settings.reward_function))), None)
     model = load_reward_model(settings.reward, pick_device()).requires_grad_(False)
@@ -103,7 +103,7 @@ def _reward(policy: CausalModel, settings: RolloutStageSettings) -> _Reward:
     return _Reward(source, model if source.same_tokenizer else None)
 
 
-def _pretrain(policy: CausalModel, settings: RolloutStageSettings, context: Context) -> Sequence[Example]:
+def _pretrain(policy: Policy, settings: RolloutStageSettings, context: Context) -> Sequence[Example]:
     if settings.pretrain_data is None:
         return ()
     limit = policy.context_length

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from assent.algorithms.base import Algorithm
-from assent.models.causal import CausalModel
 from assent.models.device import pick_device
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import PublishSettings, finish, fit
 from assent.training.roles import Roles
@@ -27,10 +25,10 @@ def preference_stage(algorithm: Algorithm, stage_settings: type[PreferenceStageS
     """The stage of such an algorithm; ``stage_settings`` are also the algorithm's settings."""
 
     def run(settings: Any, context: Context) -> Metrics:
-        policy = load_causal(settings.model, pick_device())
+        policy = load_policy(settings.model, pick_device())
         reference = None
         if "ref_logprobs" in algorithm.needs:
-            reference = CausalModel(copy.deepcopy(policy.model).requires_grad_(False), policy.tokenizer)
+            reference = policy.frozen_copy()
         roles = Roles(policy=policy, reference=reference)
         kinds = dict.fromkeys(sorted(algorithm.data), algorithm)
         _, figures = fit(settings, context, roles, policy, kinds, metric="accuracy")

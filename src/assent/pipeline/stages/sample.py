@@ -9,7 +9,7 @@ from pydantic import Field
 from assent.data.jsonl import write_completions
 from assent.data.readers import read_prompts
 from assent.models.device import pick_device
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.rollout.local import LocalEngine
 from assent.rollout.settings import SamplingOptions
@@ -33,7 +33,7 @@ class SampleSettings(SamplingOptions):
 
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
-    policy = load_causal(settings.model, pick_device())
+    policy = load_policy(settings.model, pick_device())
     engine = LocalEngine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
     prompts = read_prompts(settings.data, empty=settings.empty)
     limit = room_for_prompts(policy, settings)

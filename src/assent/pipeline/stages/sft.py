@@ -5,7 +5,7 @@ from __future__ import annotations
 from assent.algorithms.sft import ALGORITHM, SFTSettings
 from assent.data.tokenizers import set_bos
 from assent.models.device import pick_device
-from assent.models.load import load_causal
+from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import PublishSettings, finish, fit
 from assent.training.roles import Roles
@@ -23,7 +23,7 @@ class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
 
 
 def run(settings: SFTStageSettings, context: Context) -> Metrics:
-    policy = load_causal(settings.model, pick_device())
+    policy = load_policy(settings.model, pick_device())
     if settings.add_bos is not None:
         set_bos(policy.tokenizer, settings.add_bos)
     algorithms = {"demonstrations": ALGORITHM, "texts": ALGORITHM}

@@ -20,7 +20,7 @@ from assent.data.readers import (
     read_texts,
 )
 from assent.errors import DataError, ModelError
-from assent.models.causal import CausalModel
+from assent.models.policy import Policy
 from assent.models.save import save_model
 from assent.models.scalar import RewardModel
 from assent.pipeline.stage import Context
@@ -96,7 +96,7 @@ def fit(
     settings: Any,
     context: Context,
     roles: Roles,
-    model: CausalModel | RewardModel,
+    model: Policy | RewardModel,
     algorithms: Mapping[str, Algorithm],
     metric: str = "loss",
 ) -> tuple[str, dict[str, float]]:
@@ -129,7 +129,7 @@ def fit(
     return kind, train(task)
 
 
-def finish(model: CausalModel | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
+def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
     """Save the model into the stage's folder and drop its checkpoints."""
     save_model(model, context.out, method=method, base=base, settings=settings.model_dump())
     shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
