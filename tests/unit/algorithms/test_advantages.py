@@ -1,9 +1,22 @@
 """Returns and advantages against their definitions."""
 
+import statistics
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from assent.algorithms.advantages import at_last_token, gae, whiten
+from assent.algorithms.advantages import (
+    at_last_token,
+    batch_mean,
+    gae,
+    group_mean,
+    group_std,
+    leave_one_out_mean,
+    no_baseline,
+    returns_to_go,
+    whiten,
+)
 
 GAMMA, LAM = 0.9, 0.7
 
@@ -71,3 +84,41 @@ def test_scores_stand_on_the_last_token():
     mask = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]]).bool()
     placed = at_last_token(torch.tensor([2.0, -3.0, 5.0]), mask)
     assert placed.tolist() == [[0, 0, 2, 0], [0, 0, 0, -3], [0, 0, 0, 0]]
+
+
+def test_returns_to_go_with_gaps_and_padding():
+    rewards = torch.tensor([[9.0, 1.0, 2.0, 9.0, 4.0], [9.0, 3.0, 9.0, 9.0, 9.0]])
+    mask = torch.tensor([[0, 1, 1, 0, 1], [0, 1, 0, 0, 0]]).bool()
+    assert returns_to_go(rewards, mask, 0.5).tolist() == [[0, 1 + 1 + 1, 2 + 2, 0, 4], [0, 3, 0, 0, 0]]
+    assert returns_to_go(rewards, mask, 1.0).tolist() == [[0, 7, 6, 0, 4], [0, 3, 0, 0, 0]]
+
+
+GROUPS = [7, 2, 7, 7, 2, 5]  # neither sorted nor side by side; the last alone
+VALUES = [1.0, 4.0, 3.0, 8.0, -2.0, 6.0]
+
+
+def members(i: int) -> list[float]:
+    return [v for v, g in zip(VALUES, GROUPS, strict=True) if g == GROUPS[i]]
+
+
+def others(i: int) -> list[float]:
+    return [v for j, (v, g) in enumerate(zip(VALUES, GROUPS, strict=True)) if g == GROUPS[i] and j != i]
+
+
+@pytest.mark.parametrize(
+    ("statistic", "by_hand"),
+    [
+        (group_mean, lambda i: statistics.mean(members(i))),
+        (leave_one_out_mean, lambda i: statistics.mean(others(i)) if others(i) else 0.0),
+        (group_std, lambda i: statistics.stdev(members(i)) if others(i) else 0.0),
+        (batch_mean, lambda i: statistics.mean(VALUES)),
+        (no_baseline, lambda i: 0.0),
+    ],
+)
+def test_statistics_of_groups(statistic: Callable[..., torch.Tensor], by_hand: Callable[[int], float]):
+    values, groups = torch.tensor(VALUES, dtype=torch.float64), torch.tensor(GROUPS)
+    want = [by_hand(i) for i in range(6)]
+    assert statistic(values, groups).tolist() == pytest.approx(want, abs=1e-12)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert statistic(values[order], groups[order]).tolist() == pytest.approx([want[i] for i in order], abs=1e-12)
+    assert statistic(values[:0], groups[:0]).tolist() == []

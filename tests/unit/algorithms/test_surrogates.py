@@ -8,7 +8,13 @@ import torch
 
 from assent.algorithms.batch import Pairs
 from assent.algorithms.preferences import logistic_loss, soft_targets
-from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
+from assent.algorithms.surrogates import (
+    clipped_surrogate,
+    clipped_value_loss,
+    log_ratio,
+    sequence_log_ratio,
+    truncated_surrogate,
+)
 
 
 def surrogate(ratio: float, advantage: float) -> tuple[float, float, float]:
@@ -40,6 +46,38 @@ def test_ratios_are_clamped_before_exp():
     assert log_ratio(torch.tensor([0.0, -900.0]), torch.tensor([-900.0, 0.0])).tolist() == [20.0, -20.0]
     term, _ = clipped_surrogate(log_ratio(torch.zeros(1), torch.full((1,), -900.0)), torch.tensor([-1.0]), 0.2, 0.2)
     assert float(term) == pytest.approx(math.exp(20), rel=1e-5)
+
+
+def test_the_log_ratio_of_a_completion_is_a_sum_over_its_tokens():
+    new = torch.tensor([[9.0, -1.0, -2.0], [9.0, -0.5, 9.0], [0.0, 0.0, 0.0]])
+    old = torch.tensor([[7.0, -1.5, -1.0], [7.0, -1.0, 7.0], [-30.0, -30.0, -30.0]])
+    mask = torch.tensor([[0, 1, 1], [0, 1, 0], [0, 1, 1]]).bool()
+    assert sequence_log_ratio(new, old, mask).tolist() == [-0.5, 0.5, 20.0]
+    assert sequence_log_ratio(old, new, mask).tolist() == [0.5, -0.5, -20.0]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "limit", "weight", "truncated"),
+    [
+        (1.0, 3.0, 2.0, 1.0, 0.0),
+        (0.3, 3.0, 2.0, 0.3, 0.0),
+        (1.9, -3.0, 2.0, 1.9, 0.0),
+        (2.5, 3.0, 2.0, 2.0, 1.0),
+        (50.0, -3.0, 2.0, 2.0, 1.0),
+        (1.0, 3.0, 1.0, 1.0, 0.0),  # on the edge: once, not twice
+        (1.2, 3.0, 1.0, 1.0, 1.0),
+    ],
+)
+def test_the_gradient_is_the_score_function_times_the_truncated_weight(
+    ratio: float, advantage: float, limit: float, weight: float, truncated: float
+):
+    change = torch.tensor(math.log(ratio), dtype=torch.float64, requires_grad=True)
+    term, held = truncated_surrogate(change, torch.tensor(advantage).double(), limit)
+    term.backward()
+    assert change.grad is not None
+    assert (float(change.grad), float(held)) == pytest.approx((-advantage * weight, truncated), abs=1e-12)
+    value = ratio if ratio < limit else limit * (1 + math.log(ratio) - math.log(limit))
+    assert float(term.detach()) == pytest.approx(-advantage * value)
 
 
 @pytest.mark.parametrize(
