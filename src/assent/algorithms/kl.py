@@ -4,7 +4,8 @@ Schulman, "Approximating KL Divergence" (2020), with r = p_ref / p_policy:
 k1 = -log r is unbiased with high variance; k3 = (r - 1) - log r is unbiased, never negative, with low variance;
 k2 = (log r)^2 / 2 is biased, but its *gradient* is the gradient of the KL, which that of k1 (zero in expectation) and
 that of k3 (the gradient of the reversed KL) are not.  So: k1 per token as a reward penalty, k2 as a loss term,
-k1 and k3 as figures.
+k1 and k3 as figures.  Per token, the gradient of k2 is that of each next token's KL at the prefixes that were met: what
+a token does to the KL of those after it is in k1 as a reward, and in k2 of a whole sequence's log-ratio, alone.
 """
 
 from __future__ import annotations
