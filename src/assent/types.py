@@ -135,11 +135,20 @@ class Comparison:
     tie: bool = False
     margin: float = 0.0
     weight: float = 1.0
+    confidence: float = 1.0
+    """Probability that the order is the right one, from what is known of the annotator; above 0, 1 = sure."""
     criterion: str = "overall"
     annotator: str = ""
     ranking: str | None = None
     """``None`` for a pair that did not come from a ranking."""
     group: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.confidence <= 1.0:
+            raise ValueError(
+                f"confidence {self.confidence:g} is no probability that the order is right; expected a number above 0 "
+                "and up to 1 (1 = sure)"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,15 @@ if TYPE_CHECKING:
 ALGORITHMS: dict[str, str] = {
     "sft": "sft",
     "reward": "reward_model",
+    "reward-ranking": "reward_ranking",
     "reward-classifier": "reward_classifier",
+    "inverse-rl": "inverse_rl",
+    "spin": "spin",
     "dpo": "dpo",
+    "kto": "kto",
+    "orpo": "orpo",
+    "simpo": "simpo",
+    "cpo": "cpo",
     "ppo": "ppo",
     "reinforce": "reinforce",
     "rloo": "rloo",
@@ -20,6 +27,9 @@ ALGORITHMS: dict[str, str] = {
     "ppo-sequence": "ppo_sequence",
     "kl-control": "kl_control",
     "rebel": "rebel",
+    "rejection": "rejection",
+    "expert-iteration": "expert_iteration",
+    "online-dpo": "online_dpo",
 }
 """Name of an algorithm -> its module here.  Adding one is its file and one line."""
 

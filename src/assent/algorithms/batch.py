@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "advantages": "[B, T] advantage of each completion token, or [B] of each completion",
     "returns": "[B, T] regression targets of the critic",
     "row_weights": "[B] weight of each row in the loss",
+    "kl_baseline": "[B] the mean log-ratio to the reference of a batch's mismatched rows, at least 0",
 }
 """The row-shaped columns an algorithm may name in ``needs`` or add in ``prepare``."""
 

@@ -171,7 +171,7 @@ def parse_comparison(row: Row) -> Comparison:
     """Chosen against rejected, in any of the layouts that :func:`assent.data.readers.read_comparisons` lists."""
     own = own_record(row, Comparison)
     if own is not None:
-        if own.ranking is None:  # an empty answer that a policy sampled and people ranked is a fact about the policy
+        if own.ranking is None and not own.group:  # an empty answer that a policy sampled is a fact about the policy
             for name in ("chosen", "rejected"):
                 text_in(row, name)
         return own
@@ -179,13 +179,13 @@ def parse_comparison(row: Row) -> Comparison:
         raise MissingColumn("prompt + chosen + rejected, or chosen + rejected as conversations")
     prompt, chosen, rejected = _pair(row)
     given = row.values.get("id")
-    margin = row.values.get("margin")
+    numbers = {name: number_in(row, name) for name in ("margin", "confidence") if row.values.get(name) is not None}
     return Comparison(
         str(given) if given not in (None, "") else short_id(prompt.id, chosen, rejected),
         prompt,
         chosen,
         rejected,
-        margin=0.0 if margin is None else number_in(row, "margin"),
+        **numbers,
         **{name: row.values[name] for name in ("criterion", "annotator") if isinstance(row.values.get(name), str)},
     )
 

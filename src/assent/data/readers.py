@@ -76,7 +76,7 @@ def read_comparisons(source: str | Path, split: str | None = None, *, empty: OnE
     - ``chosen`` and ``rejected`` as HH-RLHF dialogues, the prompt again the shared prefix;
     - :class:`Comparison` records as :func:`write_jsonl` writes them, ties and weights included.
 
-    A ``margin`` column is kept; scores are not turned into margins.
+    Columns ``margin`` and ``confidence`` are kept; scores are not turned into margins.
     """
     return _read("comparisons", parse.parse_comparison, source, split, empty)
 

@@ -72,7 +72,7 @@ def comparison_examples(
             continue
         # Equal texts that were told apart by rank say nothing; only pairs of different texts remain.
         pairs = [
-            Pair(place[c.chosen], place[c.rejected], c.weight, c.tie, c.margin)
+            Pair(place[c.chosen], place[c.rejected], c.weight, c.tie, c.margin, c.confidence)
             for c in members
             if c.chosen != c.rejected
         ]
@@ -80,6 +80,31 @@ def comparison_examples(
             examples.append(Example([Row(r.ids, r.completion_mask) for r in rows], pairs))
     _some(examples, source)
     return examples, dropped
+
+
+def labelled(examples: Sequence[Example], source: str) -> list[Example]:
+    """Comparisons as judgements of single answers, for algorithms that need labels: one example per answer.
+
+    Its label is the share of its comparisons that it won, by their weights: 1 for the chosen answer of a pair, 0 for
+    the rejected one.  A pair of some confidence counts for both sides in that proportion; ties count for neither, and
+    an answer that is in ties only is left out.
+    """
+    out: list[Example] = []
+    for example in examples:
+        won, lost = [0.0] * len(example.rows), [0.0] * len(example.rows)
+        for pair in (pair for pair in example.pairs if not pair.tie):
+            for winner, loser, share in (
+                (pair.chosen, pair.rejected, pair.confidence),
+                (pair.rejected, pair.chosen, 1.0 - pair.confidence),
+            ):
+                won[winner] += share * pair.weight
+                lost[loser] += share * pair.weight
+        for row, up, down in zip(example.rows, won, lost, strict=True):
+            if up + down > 0.0:
+                out.append(Example([row], columns={"labels": [up / (up + down)]}))
+    if examples and not out:
+        raise DataError("all its comparisons are ties, which say of no answer whether it is good or bad", source)
+    return out
 
 
 def _examples(

@@ -97,7 +97,7 @@ class Training:
         prepared: list[Batch] = []
         for index, objective in enumerate(self.objectives):
             batch, found = objective.source.batch(self.step)
-            batch = self._annotate(batch, objective.algorithm.needs)
+            batch = annotate(batch, objective.algorithm.needs, self.roles, self.loop.token_budget)
             batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
             figures |= objective.named({**found, **mismatch(batch), **made})
             prepared.append(batch)
@@ -110,30 +110,19 @@ class Training:
             add_means(sums, found_now)
             if self._enough(found_now):
                 break
-        figures |= _means(sums)
+        figures |= means(sums)
         self.step += 1
         return figures, int(sum(batch.mask.sum() for batch in prepared))
 
     def _enough(self, sums: Sums) -> bool:
-        means = _means(sums)
-        return any(o.algorithm.enough(means, o.settings) for o in self.objectives)
+        found = means(sums)
+        return any(o.algorithm.enough(found, o.settings) for o in self.objectives)
 
     def _accumulate(self, objective: Objective, batch: Batch) -> Sums:
         budget, fail = self.loop.token_budget, self._stop_non_finite
         return accumulate(
             objective.algorithm, objective.settings, objective.coefficient, self.roles, batch, budget, fail
         )
-
-    def _annotate(self, batch: Batch, needs: frozenset[str]) -> Batch:
-        wanted = [name for name in _COMPUTED if name in needs]
-        if not wanted:
-            return batch
-        made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
-        for rows in microbatch_rows(batch, self.loop.token_budget):
-            micro = batch.select(rows)
-            for name in wanted:
-                made[name][rows, : micro.tokens.shape[1]] = self.roles.column(name, micro).float()
-        return batch.with_columns(**made)
 
     def _minibatches(self, objective: Objective, batch: Batch) -> list[Batch]:
         """The batch of each optimiser update; whole groups go together."""
@@ -195,5 +184,19 @@ class Training:
         self.say(f"going on from step {self.step} of {self.total_steps}")
 
 
-def _means(sums: Sums) -> dict[str, float]:
+def annotate(batch: Batch, needs: frozenset[str], roles: Roles, token_budget: int) -> Batch:
+    """The batch with the columns among ``needs`` that models give, computed without gradient."""
+    wanted = [name for name in _COMPUTED if name in needs]
+    if not wanted:
+        return batch
+    made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
+    for rows in microbatch_rows(batch, token_budget):
+        micro = batch.select(rows)
+        for name in wanted:
+            made[name][rows, : micro.tokens.shape[1]] = roles.column(name, micro).float()
+    return batch.with_columns(**made)
+
+
+def means(sums: Sums) -> dict[str, float]:
+    """The figures themselves, from their sums and counts."""
     return {name: float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in sums.items()}

@@ -6,13 +6,14 @@ A source is a pure function of the step: the data position is the step itself, s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import torch
 
 from assent.algorithms.batch import Batch, Pairs
 from assent.data.microbatch import epoch_order
+from assent.errors import RecipeError
 from assent.models.padding import pad_right
 
 
@@ -51,6 +52,42 @@ class Source(Protocol):
     """Gives the whole optimiser batch (or batch of rollouts) of a step, and figures about it."""
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]: ...
+
+
+def with_mismatched(examples: Sequence[Example], longest: int) -> list[Example]:
+    """The examples with a column ``mismatched`` of 0, and behind them as many rows where it is 1.
+
+    A mismatched row is the prompt of one row and the completion of the next one of the batch whose prompt is another
+    (the first follows the last), cut off at ``longest`` tokens.  There is none where all prompts are the same.  The
+    other columns of a mismatched row are those of its prompt's row.
+    """
+    marked = [replace(e, columns={**e.columns, "mismatched": [0.0] * len(e.rows)}) for e in examples]
+    rows = [(example, place) for example in marked for place in range(len(example.rows))]
+    prompts = [_prompt(example.rows[place]) for example, place in rows]
+    added: list[Example] = []
+    for i, (example, place) in enumerate(rows):
+        following = [(i + step) % len(rows) for step in range(1, len(rows))]
+        other = next((j for j in following if prompts[j] != prompts[i]), None)
+        if other is None:
+            continue
+        row = rows[other][0].rows[rows[other][1]]
+        begin = len(prompts[other])
+        ids = [*prompts[i], *row.token_ids[begin:]][:longest]
+        mask = [*(False for _ in prompts[i]), *row.completion_mask[begin:]][:longest]
+        columns = {name: [values[place]] for name, values in example.columns.items()}
+        added.append(Example([Row(ids, mask)], columns={**columns, "mismatched": [1.0]}))
+    return [*marked, *added]
+
+
+def _prompt(row: Row) -> tuple[int, ...]:
+    """The tokens before the first that the loss concerns."""
+    begin = next((i for i, trained in enumerate(row.completion_mask) if trained), len(row.token_ids))
+    return tuple(row.token_ids[:begin])
+
+
+def longest_row(examples: Sequence[Example]) -> int:
+    """Tokens of the longest row."""
+    return max(len(row.token_ids) for example in examples for row in example.rows)
 
 
 def collate(examples: Sequence[Example], pad: int, device: torch.device) -> Batch:
@@ -104,12 +141,28 @@ class DatasetSource:
     """``batch_size`` examples a step, every example once an epoch, in an order that is a function of seed and epoch.
 
     The epochs follow one another as one stream: where the batch size does not divide an epoch, the examples left over
-    come first in the batch that the next epoch fills.
+    come first in the batch that the next epoch fills.  ``mismatched`` adds the rows of :func:`with_mismatched`.
     """
 
-    def __init__(self, examples: Sequence[Example], batch_size: int, seed: int, pad: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        batch_size: int,
+        seed: int,
+        pad: int,
+        device: torch.device,
+        *,
+        mismatched: bool = False,
+    ) -> None:
         self.examples, self.seed, self.pad, self.device = examples, seed, pad, device
         self.batch_size = min(batch_size, len(examples))
+        self.mismatched = mismatched
+        if mismatched and (self.batch_size < 2 or len({_prompt(row) for e in examples for row in e.rows}) < 2):
+            raise RecipeError(
+                "this algorithm sets each answer after another example's prompt, which needs two examples or more in a "
+                "batch and two prompts or more in the data; raise batch_size, or give more data"
+            )
+        self.longest = longest_row(examples)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,4 +173,7 @@ class DatasetSource:
         count = len(self.examples)
         chosen = stream_places(count, self.batch_size, self.seed, step)
         figures = {"epoch": step * self.batch_size / count}
-        return collate([self.examples[i] for i in chosen], self.pad, self.device), figures
+        examples = [self.examples[i] for i in chosen]
+        if self.mismatched:
+            examples = with_mismatched(examples, self.longest)
+        return collate(examples, self.pad, self.device), figures

@@ -12,14 +12,14 @@ import torch
 from pydantic import Field
 
 from assent.algorithms.base import Algorithm
-from assent.data.microbatch import epoch_order, plan_microbatches
+from assent.data.microbatch import epoch_order
 from assent.errors import RecipeError
 from assent.training.callbacks import Evaluation, MetricsLog, ShowProgress
-from assent.training.gradient import Sums, add_means
-from assent.training.loop import Objective, Training
+from assent.training.gradient import Sums, add_means, microbatch_rows
+from assent.training.loop import Objective, Training, annotate, means
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
-from assent.training.sources import DatasetSource, Example, collate
+from assent.training.sources import DatasetSource, Example, collate, longest_row, with_mismatched
 
 
 class DatasetSettings(OptimSettings, LoopSettings):
@@ -88,7 +88,8 @@ def train(task: Task) -> dict[str, float]:
     roles, device = task.roles, task.roles.device
     roles.bf16 = settings.dtype == "bfloat16"
     enable_checkpointing(roles, settings.gradient_checkpointing)
-    source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device)
+    mismatched = "mismatched" in task.algorithm.needs
+    source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device, mismatched=mismatched)
     if settings.batch_size > len(task.examples):
         task.say(f"batch_size {settings.batch_size} is more than the {len(task.examples)} examples: each step has all")
     # The last batch of the last epoch is filled up from the next: no example is left out, as none comes short within.
@@ -132,16 +133,22 @@ def train(task: Task) -> dict[str, float]:
 
 @torch.no_grad()
 def evaluate_loss(task: Task) -> Mapping[str, float]:
-    """The algorithm's own figures over the held-out examples, each over all of them: ``eval_loss`` and so on."""
-    settings, means = task.settings, Sums()
-    lengths = [max(len(row.token_ids) for row in e.rows) * len(e.rows) for e in task.held_out]
-    needs = [name for name in ("ref_logprobs",) if name in task.algorithm.needs]
-    for rows in plan_microbatches(lengths, None, settings.token_budget):
-        batch = collate([task.held_out[i] for i in rows], task.pad, task.roles.device)
-        batch = batch.with_columns(**{name: task.roles.column(name, batch) for name in needs})
-        loss = task.algorithm.loss(task.roles.forward(batch, task.algorithm.outputs), batch, settings)
-        add_means(means, loss.metrics)
-    return {f"eval_{name}": float(mean.total / mean.count.clamp(min=1e-12)) for name, mean in means.items()}
+    """The algorithm's own figures over the held-out examples, each over all of them: ``eval_loss`` and so on.
+
+    They are one batch, prepared as the batches of training are; only the forward passes are by token budget.
+    """
+    settings, algorithm, sums = task.settings, task.algorithm, Sums()
+    examples = task.held_out
+    if "mismatched" in algorithm.needs:
+        examples = with_mismatched(examples, longest_row(examples))
+    batch = collate(examples, task.pad, task.roles.device)
+    batch = annotate(batch, algorithm.needs, task.roles, settings.token_budget)
+    batch, _, figures = algorithm.prepare(batch, settings, algorithm.initial_state(settings))
+    for rows in microbatch_rows(batch, settings.token_budget):
+        micro = batch.select(rows)
+        loss = algorithm.loss(task.roles.forward(micro, algorithm.outputs), micro, settings)
+        add_means(sums, loss.metrics)
+    return {f"eval_{name}": value for name, value in {**figures, **means(sums)}.items()}
 
 
 def enable_checkpointing(roles: Roles, wanted: bool) -> None:

@@ -49,7 +49,8 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
         roles = task.roles
         if roles.reference is not None:
             roles.reference = CausalModel(tiny_causal(seed=1).model, tiny_causal().tokenizer)
-        source = DatasetSource(task.examples, 8, 0, 0, CPU)
+        mismatched = "mismatched" in task.algorithm.needs
+        source = DatasetSource(task.examples, 8, 0, 0, CPU, mismatched=mismatched)
     Training(
         objectives=[Objective(source, task.algorithm, task.settings)],
         roles=roles,

@@ -1,4 +1,4 @@
-"""What the stages that train a policy on people's judgements directly share: all but the algorithm and its settings."""
+"""What the stages that train a policy on people's choices or labels share: all but the algorithm and its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assent.training.supervised import DatasetSettings
 
 
 class PreferenceStageSettings(DatasetSettings, PublishSettings):
-    """Optimisation of a policy on comparisons directly."""
+    """Optimisation of a policy on people's choices or labels directly."""
 
     model: str = Input("model", description="Model folder or hub name to start from; also the reference")
     data: str = Input("data", description="Comparisons: prompt, chosen, rejected")

@@ -29,6 +29,7 @@ from assent.training.examples import (
     comparison_examples,
     demonstration_examples,
     judgement_examples,
+    labelled,
     text_examples,
 )
 from assent.training.roles import Roles
@@ -112,6 +113,8 @@ def fit(
         _, held_out = read_examples(model.tokenizer, settings.eval_data, (kind,), *rest)
     else:
         trained, held_out = split_examples(examples, settings.eval_split, context.seed)
+    if kind == "comparisons" and "labels" in algorithms[kind].needs:
+        trained, held_out = (labelled(part, settings.data) for part in (trained, held_out))
     task = Task(
         roles=roles,
         algorithm=algorithms[kind],
