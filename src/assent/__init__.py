@@ -7,7 +7,12 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_LAZY = {"run": "assent.pipeline.run", "run_stage": "assent.pipeline.run", "load_recipe": "assent.pipeline.recipe"}
+_LAZY = {
+    "run": "assent.pipeline.run",
+    "run_stage": "assent.pipeline.run",
+    "load_recipe": "assent.pipeline.recipe",
+    "Trainer": "assent.training.trainer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,5 +3,6 @@
 from assent.pipeline.recipe import load_recipe as load_recipe
 from assent.pipeline.run import run as run
 from assent.pipeline.run import run_stage as run_stage
+from assent.training.trainer import Trainer as Trainer
 
 __version__: str
