@@ -10,7 +10,11 @@ import torch
 from assent.algorithms import ALGORITHMS, load_algorithm
 from assent.algorithms.base import Algorithm, Loss, Mean, Part, masked_mean, token_mean
 from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.expert_iteration import ExpertIterationSettings
+from assent.algorithms.online_dpo import OnlineDPOSettings
 from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.rebel import REBELSettings
+from assent.algorithms.rejection import RejectionSettings
 from assent.algorithms.reward_model import RewardModelSettings
 from assent.testing.algorithm import check_algorithm, synthetic_batch, toy_forward, toy_policy
 from assent.testing.synthetic import packed_forward
@@ -43,6 +47,13 @@ def test_every_algorithm_keeps_the_contract(name: str):
         ("ppo", PPOSettings(entropy_coefficient=0.1, clip_low=0.1, clip_high=0.3, whiten_advantages=False)),
         ("dpo", DPOSettings(beta=0.5, label_smoothing=0.1)),
         ("reward", RewardModelSettings(label_smoothing=0.1, centre=0.5)),
+        ("rebel", REBELSettings(eta=0.3, kl_coefficient=0.7, kl_target=2.0, missing_eos_penalty=1.0)),
+        ("rebel", REBELSettings(scale_rewards=True, reward_clip=0.9)),
+        ("online-dpo", OnlineDPOSettings(pairs="best-worst", labels="soft", loss="ipo", beta=0.5)),
+        ("online-dpo", OnlineDPOSettings(labels="weighted", loss="hinge", label_smoothing=0.1, beta=0.5)),
+        ("rejection", RejectionSettings(keep=2, missing_eos_penalty=1.0)),
+        ("expert-iteration", ExpertIterationSettings(threshold=-0.5, per_prompt=2, missing_eos_penalty=0.5)),
+        ("expert-iteration", ExpertIterationSettings(top_share=0.1)),
     ],
 )
 def test_the_contract_holds_for_other_settings(name: str, settings: Any):
