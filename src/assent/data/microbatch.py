@@ -15,15 +15,20 @@ mostly Python."""
 
 
 def plan_microbatches(
-    lengths: Sequence[int], groups: Sequence[int] | None, token_budget: int, launch: int = LAUNCH_TOKENS
+    lengths: Sequence[int],
+    groups: Sequence[int] | None,
+    token_budget: int,
+    launch: int = LAUNCH_TOKENS,
+    packed: bool = False,
 ) -> list[list[int]]:
     """Split rows into microbatches whose padded size, rows x longest row, is at most ``token_budget`` tokens.
 
     ``lengths[i]`` is the tokens of row i; rows with the same ``groups[i]`` stay in one microbatch (``None``: each row
     is its own group).  A group over the budget by itself gets a microbatch of its own.  Returns indices of rows;
     together the microbatches hold each row once.  Shortest first, cut where the padding saved is worth more than the
-    ``launch`` of another microbatch (in tokens); the same input gives the same plan.  Raises ``ValueError`` when the
-    arguments do not fit together.
+    ``launch`` of another microbatch (in tokens); the same input gives the same plan.  ``packed``: rows are not padded,
+    so it is the sum of their lengths that stays within the budget.  Raises ``ValueError`` when the arguments do not fit
+    together.
     """
     if token_budget < 1:
         raise ValueError(f"token_budget must be at least 1, got {token_budget}")
@@ -32,6 +37,8 @@ def plan_microbatches(
     units: dict[int, list[int]] = {}
     for row, group in enumerate(range(len(lengths)) if groups is None else groups):
         units.setdefault(group, []).append(row)
+    if packed:
+        return _fill(list(units.values()), lengths, token_budget)
     # Longest row, then first row: a total order, so that the plan does not hang on how groups are numbered.
     longest = {rows[0]: max(lengths[row] for row in rows) for rows in units.values()}
     ordered = sorted(units.values(), key=lambda rows: (longest[rows[0]], rows[0]))
@@ -46,6 +53,22 @@ def plan_microbatches(
             plan.append(list(rows))
         width = wanted
     return [sorted(rows, key=lambda row: (lengths[row], row)) if groups is None else rows for rows in plan]
+
+
+def _fill(units: Sequence[list[int]], lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Groups of rows into as few microbatches as first-fit decreasing finds: at most 11/9 of the fewest, and one."""
+    sizes = [sum(lengths[row] for row in rows) for rows in units]
+    plan: list[list[int]] = []
+    room: list[int] = []
+    for unit in sorted(range(len(units)), key=lambda i: (-sizes[i], units[i][0])):
+        place = next((i for i, left in enumerate(room) if sizes[unit] <= left), None)
+        if place is None:
+            plan.append(list(units[unit]))
+            room.append(token_budget - sizes[unit])
+        else:
+            plan[place].extend(units[unit])
+            room[place] -= sizes[unit]
+    return plan
 
 
 def _widths(longest: Sequence[int], sizes: Sequence[int], token_budget: int, launch: int) -> dict[int, int]:

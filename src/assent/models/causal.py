@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assent.models.packing import causal_states
 from assent.models.policy import Policy
 
 
@@ -22,7 +23,7 @@ class CausalModel(Policy):
         return self.model.base_model
 
     def hidden(self, tokens: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
-        return self.trunk(input_ids=tokens, use_cache=False).last_hidden_state
+        return causal_states(self.trunk, tokens, mask, self.packing)
 
     def _without_trunk(self, states: Tensor) -> tuple[nn.Module, dict[str, Any]]:
         return self.trunk, {"input_ids": torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)}

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assent.models.packing import causal_states
+from assent.models.seq2seq import EncoderDecoder
+
 
 def init_scalar_head(head: nn.Linear, seed: int) -> None:
     """Reward head at std 1 / sqrt(d + 1) (Stiennon et al. 2020, arXiv:2009.01325, appendix), its bias at zero."""
@@ -30,6 +33,12 @@ class RewardModel(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        self.packing = False
+        """Lay the rows of a batch behind one another instead of padding them; causal trunks only."""
+
+    @property
+    def trunk(self) -> nn.Module:
+        return self.model.base_model
 
     @property
     def config(self) -> Any:
@@ -51,7 +60,7 @@ class RewardModel(nn.Module):
     def scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """[B, H] centred rewards of right-padded rows, one per head: tokens [B, T] int64, mask [B, T] bool."""
         if self.is_causal:
-            hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            hidden = causal_states(self.trunk, tokens, mask, self.packing)
             last = mask.sum(1) - 1
             pooled = hidden[torch.arange(len(tokens), device=tokens.device), last]
             raw = self.model.score(pooled)
@@ -76,13 +85,17 @@ class ValueHead(nn.Module):
 
 
 class Critic(nn.Module):
-    """A trunk of its own with a value head."""
+    """A trunk of its own with a value head: that of a causal model, or encoder and decoder."""
 
     def __init__(self, trunk: nn.Module, width: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = ValueHead(width)
+        self.packing = False
+        """As :attr:`Policy.packing`."""
 
     def values(self, tokens: Tensor, mask: Tensor, completion_mask: Tensor) -> Tensor:
         """[B, T] values of right-padded tokens [B, T]; the masks are those of :meth:`Policy.hidden`."""
-        return self.head(self.trunk(input_ids=tokens, use_cache=False).last_hidden_state)
+        if isinstance(self.trunk, EncoderDecoder):
+            return self.head(self.trunk(tokens, mask, completion_mask))
+        return self.head(causal_states(self.trunk, tokens, mask, self.packing))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,15 @@ from assent.types import Completion, SamplingSettings
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
+    """One completion to be drawn."""
+
     prompt: EncodedPrompt
     sample_index: int
+
+
+NextLogits = Callable[[Tensor | None], Tensor]
+"""Logits [b, V] of the next token, given the token [b] that was drawn last (``None`` at first); keeps its own cache."""
 
 
 class LocalEngine:
@@ -47,7 +54,7 @@ class LocalEngine:
                     f"{sampling.max_new_tokens} must fit 1 to {limit} (the model's context): shorten it or lower "
                     "max_new_tokens"
                 )
-        rows = [_Row(prompt, index) for prompt in prompts for index in range(n)]
+        rows = [Row(prompt, index) for prompt in prompts for index in range(n)]
         # Activation recomputation, in training mode, would switch the cache off: each token would see itself alone.
         training = self.policy.model.training
         self.policy.model.eval()
@@ -56,7 +63,11 @@ class LocalEngine:
         finally:
             self.policy.model.train(training)
 
-    def _in_slots(self, rows: list[_Row], sampling: SamplingSettings) -> list[Completion]:
+    @property
+    def device(self) -> torch.device:
+        return next(self.policy.parameters()).device
+
+    def _in_slots(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt.token_ids))
         done: list[Completion | None] = [None] * len(rows)
         for start in range(0, len(order), self.slots):
@@ -69,36 +80,49 @@ class LocalEngine:
         """Nothing is held: the weights are the trainer's."""
 
     @torch.no_grad()
-    def _decode(self, rows: list[_Row], sampling: SamplingSettings) -> list[Completion]:
-        tokens, mask = _left_padded(rows, self.policy.tokenizer.pad_token_id, _device(self.policy))
+    def _decode(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
         uniforms = torch.from_numpy(
             np.stack([row_uniforms(sampling.seed, r.prompt.id, r.sample_index, sampling.max_new_tokens) for r in rows])
-        ).to(tokens.device)
-        stop = torch.tensor(self.policy.eos_token_ids, device=tokens.device)
-        width, steps = tokens.shape[1], sampling.max_new_tokens
+        ).to(self.device)
+        stop = torch.tensor(self.policy.eos_token_ids, device=self.device)
+        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
+        finished = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        next_logits = self._decoder(rows, sampling.max_new_tokens)
+        for step in range(sampling.max_new_tokens):
+            logits = next_logits(drawn[-1][0] if drawn else None)
+            drawn.append(draw(logits, uniforms[:, step], sampling, stop if step < sampling.min_new_tokens else None))
+            finished |= torch.isin(drawn[-1][0], stop)
+            if bool(finished.all()):
+                break
+        return self._completions(rows, drawn, stop)
+
+    def _decoder(self, rows: list[Row], steps: int) -> NextLogits:
+        tokens, mask = _left_padded(rows, self.policy.tokenizer.pad_token_id, self.device)
         attention = torch.cat([mask, mask.new_ones(len(rows), steps)], 1).long()
         position = mask.long().cumsum(1).sub(1).clamp(min=0)
-        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
-        finished = torch.zeros(len(rows), dtype=torch.bool, device=tokens.device)
-        cache, inputs = None, tokens
-        for step in range(steps):
+        width = tokens.shape[1]
+        cache: Any = None
+
+        def next_logits(last: Tensor | None) -> Tensor:
+            nonlocal cache, position, width
+            if last is not None:
+                position, width = position[:, -1:] + 1, width + 1
             out = self.policy.model(
-                input_ids=inputs,
-                attention_mask=attention[:, : width + step],
+                input_ids=tokens if last is None else last[:, None],
+                attention_mask=attention[:, :width],
                 position_ids=position,
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
-            cache, logits = out.past_key_values, out.logits[:, -1]
-            drawn.append(draw(logits, uniforms[:, step], sampling, stop if step < sampling.min_new_tokens else None))
-            finished |= torch.isin(drawn[-1][0], stop)
-            if bool(finished.all()):
-                break
-            inputs, position = drawn[-1][0][:, None], position[:, -1:] + 1
-        return self._completions(rows, drawn, stop)
+            cache = out.past_key_values
+            return out.logits[:, -1]
 
-    def _completions(self, rows: list[_Row], drawn: list[tuple[Tensor, Tensor, Tensor]], stop: Tensor):
+        return next_logits
+
+    def _completions(
+        self, rows: list[Row], drawn: list[tuple[Tensor, Tensor, Tensor]], stop: Tensor
+    ) -> list[Completion]:
         ids, logprobs, sampled = (torch.stack(column, 1) for column in zip(*drawn, strict=True))
         is_stop = torch.isin(ids, stop)
         lengths = torch.where(is_stop.any(1), is_stop.int().argmax(1) + 1, ids.shape[1]).tolist()
@@ -123,11 +147,7 @@ class LocalEngine:
         ]
 
 
-def _device(policy: Policy) -> torch.device:
-    return next(policy.parameters()).device
-
-
-def _left_padded(rows: list[_Row], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _left_padded(rows: list[Row], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
     width = max(len(row.prompt.token_ids) for row in rows)
     width = -(-width // 8) * 8
     tokens = torch.full((len(rows), width), pad, dtype=torch.long)

@@ -81,7 +81,7 @@ def tiny_seq2seq(seed: int = 0) -> Seq2SeqModel:
         torch.manual_seed(seed)
         model: Any = AutoModelForSeq2SeqLM.from_config(config)
         _spread(model)
-        model.shared.weight.data.normal_(0.0, 1.0)  # the logits are d^-1/2 of what a causal model's would be
+        model.decoder.final_layer_norm.weight.data.mul_(10.0)  # the head takes d^-1/2 of it
     return Seq2SeqModel(model.eval(), tokenizer)
 
 

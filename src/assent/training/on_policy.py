@@ -17,7 +17,7 @@ from assent.models.policy import Policy
 from assent.models.scalar import RewardModel
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt
-from assent.rollout.local import LocalEngine
+from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.training.callbacks import Callback, MetricsLog, ShowProgress
 from assent.training.critic import start_critic
@@ -126,7 +126,7 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     source = RolloutSource(
         task.prompts,
         task.encoded,
-        LocalEngine(task.policy, settings.slots),
+        local_engine(task.policy, settings.slots),
         task.reward,
         settings.sampling(task.seed),
         rollouts=settings.batch_size,

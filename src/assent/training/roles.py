@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from assent.algorithms.batch import Batch, Outputs
+from assent.models.packing import check_packing
 from assent.models.policy import Policy
 from assent.models.scalar import Critic, RewardModel, ValueHead
 
@@ -31,6 +32,8 @@ class Roles:
     """The sampling temperature: logits are divided by it in the engine and here alike."""
     bf16: bool = False
     """Matmuls in bfloat16 under autocast; weights, reductions and optimiser state stay in float32."""
+    packing: bool = False
+    """Whether rows are packed rather than padded; set by :meth:`use_packing`."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -41,6 +44,14 @@ class Roles:
     @property
     def device(self) -> torch.device:
         return next(next(iter(self.trained.values())).parameters()).device
+
+    def use_packing(self, wanted: bool) -> None:
+        """Pack rows in every model here.  Raises :class:`ModelError` for a model that would mix them up."""
+        self.packing = wanted
+        for model in (self.policy, self.reference, self.critic, self.reward) if wanted else ():
+            if model is not None and not isinstance(model, ValueHead):
+                check_packing(model.trunk)
+                model.packing = True
 
     def forward(self, batch: Batch, wanted: frozenset[str]) -> Outputs:
         """The fields of :class:`Outputs` that are ``wanted``, with gradient; the trunk runs once for all it serves."""

@@ -27,7 +27,7 @@ from assent.pipeline.stages.evidence import classifier_quality, feedback_quality
 from assent.rewards.model import ModelReward, same_tokenizer
 from assent.rewards.rule import FunctionReward, load_function
 from assent.rewards.source import RewardSource
-from assent.rollout.local import LocalEngine
+from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
 from assent.training.on_policy import encode_prompts, room_for_prompts
@@ -148,7 +148,7 @@ def _sample(
 ) -> _Sampled:
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
-    completions = LocalEngine(policy).generate(encoded, settings.sampling(seed), 1)
+    completions = local_engine(policy).generate(encoded, settings.sampling(seed), 1)
     judge, scorer = _for_policy(judge, policy), _for_policy(reward, policy)
     utilities = judge.score(prompts, completions).values if judge else None
     rewards = scorer.score(prompts, completions).values if scorer else None

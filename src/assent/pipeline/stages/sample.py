@@ -11,7 +11,7 @@ from assent.data.readers import read_prompts
 from assent.models.device import pick_device
 from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.rollout.local import LocalEngine
+from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.training.on_policy import encode_prompts, room_for_prompts
 from assent.types import Completion
@@ -34,7 +34,7 @@ class SampleSettings(SamplingOptions):
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
     policy = load_policy(settings.model, pick_device())
-    engine = LocalEngine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
+    engine = local_engine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
     prompts = read_prompts(settings.data, empty=settings.empty)
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
