@@ -23,7 +23,7 @@ class SimPOSettings(Settings):
     beta: float = Field(default=2.0, gt=0.0)
     """The implied reward is beta times the mean log-probability of the completion's tokens."""
     gamma: float = Field(default=1.0, ge=0.0)
-    """How far the reward of chosen is to stand above that of rejected; the papers' gamma / beta ratio is about 1/2."""
+    """How far the reward of chosen is to stand above that of rejected; a gamma / beta ratio of 1/2 is usual."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Probability that a comparison is labelled the wrong way round."""
 
