@@ -37,11 +37,12 @@ class Drive:
     """Completions of a prompt."""
     epochs: int = 1
     """Updates on each batch of rollouts."""
+    batches: int = 100
     beta: float = BETA
     world: World = field(default=WORLD)
 
 
-def drive(case: Drive, batches: int = 100, rate: float = 0.1) -> float:
+def drive(case: Drive, rate: float = 0.1) -> float:
     """Total variation to the optimum after so many batches, the rate of Adam falling to zero."""
     world, algorithm = case.world, load_algorithm(case.name)
     settings = algorithm.Settings(**case.settings)
@@ -50,9 +51,9 @@ def drive(case: Drive, batches: int = 100, rate: float = 0.1) -> float:
     assert distance(probabilities(world, tables), goal) > 0.3
     optimizer = torch.optim.Adam([tables.logits, tables.values], lr=rate)
     state = algorithm.initial_state(settings)
-    for i in range(batches):
+    for i in range(case.batches):
         for group in optimizer.param_groups:
-            group["lr"] = rate * (1 - i / batches)
+            group["lr"] = rate * (1 - i / case.batches)
         rollouts = world.rollouts(tables, reference, rewards)
         batch, often = every_draw(rollouts, probabilities(world, tables), case.draws)
         prepared, state, _ = algorithm.prepare(batch, settings, state)
@@ -65,9 +66,9 @@ def drive(case: Drive, batches: int = 100, rate: float = 0.1) -> float:
 
 KL = {"kl_coefficient": BETA}
 DRIVES = {
-    "ppo": Drive("ppo", {**KL, "whiten_advantages": False}, epochs=4),
+    "ppo": Drive("ppo", {**KL, "whiten_advantages": False}, epochs=4, batches=50),
     "reinforce": Drive("reinforce", {**KL, "baseline": "running"}),
-    "rloo": Drive("rloo", KL, draws=2, epochs=2),
+    "rloo": Drive("rloo", KL, draws=2, epochs=2, batches=60),
     "kl-control": Drive("kl-control", {**KL, "baseline": "none"}, epochs=2),
     "ppo-sequence": Drive("ppo-sequence", {"reward_weight": 0.8, "kl_weight": 0.4}),
     # its score is part of its baseline: rewards count (K - 1) / K, so beta counts K / (K - 1)
