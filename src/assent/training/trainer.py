@@ -56,7 +56,7 @@ class Trainer:
     def __init__(
         self,
         model: str | Path | Policy,
-        algorithm: str = "ppo",
+        algorithm: str | Algorithm = "ppo",
         *,
         folder: str | Path | None = None,
         seed: int = 0,
@@ -64,8 +64,9 @@ class Trainer:
         say: Callable[[str], None] = print,
         **settings: Any,
     ) -> None:
-        """``folder`` keeps checkpoints (:meth:`checkpoint`), and a newest one there is gone on from.
+        """``algorithm`` is one of assent's by its name, or an :class:`~assent.algorithms.base.Algorithm` of one's own.
 
+        ``folder`` keeps checkpoints (:meth:`checkpoint`), and a newest one there is gone on from.
         ``reward_model`` is only for ``critic="reward"``.  Raises :class:`RecipeError` for a setting or an algorithm
         that is not there, :class:`ModelError` for a folder that is no model.
         """
@@ -211,14 +212,14 @@ class _NoReward:
         raise RecipeError("Trainer: rewards come with step()")
 
 
-def _on_policy(name: str) -> Algorithm:
-    if name not in ALGORITHMS:
-        raise RecipeError(f"Trainer: no algorithm '{name}'{nearest(name, ALGORITHMS)}")
-    algorithm = load_algorithm(name)
+def _on_policy(given: str | Algorithm) -> Algorithm:
+    if isinstance(given, str) and given not in ALGORITHMS:
+        raise RecipeError(f"Trainer: no algorithm '{given}'{nearest(given, ALGORITHMS)}")
+    algorithm = load_algorithm(given) if isinstance(given, str) else given
     if "rollouts" not in algorithm.data:
         raise RecipeError(
-            f"Trainer: '{name}' learns from {' and '.join(sorted(algorithm.data))}, not from rewards of completions; "
-            f"use `assent {name}` or assent.run_stage"
+            f"Trainer: '{algorithm.name}' learns from {' and '.join(sorted(algorithm.data))}, not from rewards of "
+            f"completions; use `assent {algorithm.name}` or assent.run_stage"
         )
     return algorithm
 

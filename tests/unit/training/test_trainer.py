@@ -1,5 +1,6 @@
 """A loop of the user's own: the same weights as the stage's loop, bit for bit; and what is typed wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from tiny_runs import PROMPTS, rollout_task, weights
 
 import assent
+from assent.algorithms import load_algorithm
 from assent.errors import DataError, RecipeError
 from assent.testing.tiny import tiny_causal
 from assent.training import on_policy
@@ -96,6 +98,20 @@ def test_texts_of_ones_own_raise_their_probability(tmp_path: Path):
 
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
     assert torch.equal(saved["model.norm.weight"], trainer.model.model.state_dict()["model.norm.weight"])
+
+
+def test_an_algorithm_of_ones_own():
+    """Only its name is another: the weights are those of assent's."""
+    own = replace(load_algorithm("rloo"), name="mine")
+    found: list[torch.Tensor] = []
+    for algorithm in ("rloo", own):
+        trainer = assent.Trainer(tiny_causal(), algorithm, samples_per_prompt=2, max_new_tokens=4, learning_rate=1e-2)
+        prompts = ["The film is", "It was"]
+        completions = trainer.generate(prompts)
+        trainer.step(prompts, completions, [reward(c.text) for c in completions])
+        found.append(trainer.model.model.get_input_embeddings().weight.detach())
+    assert torch.equal(*found)
+    assert not torch.equal(found[0], tiny_causal().model.get_input_embeddings().weight)
 
 
 def test_a_second_draw_within_a_step_differs_and_the_first_can_be_repeated():
