@@ -98,8 +98,9 @@ class Training:
         for index, objective in enumerate(self.objectives):
             batch, found = objective.source.batch(self.step)
             batch = annotate(batch, objective.algorithm.needs, self.roles, self.loop.token_budget)
+            found |= mismatch(batch)  # of all rows: prepare may leave some out, or bring others
             batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
-            figures |= objective.named({**found, **mismatch(batch), **made})
+            figures |= objective.named({**found, **made})
             prepared.append(batch)
         sums: Sums = {}
         for minibatches in zip(*map(self._minibatches, self.objectives, prepared), strict=True):
@@ -190,7 +191,7 @@ def annotate(batch: Batch, needs: frozenset[str], roles: Roles, token_budget: in
     if not wanted:
         return batch
     made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
-    for rows in microbatch_rows(batch, token_budget):
+    for rows in microbatch_rows(batch, token_budget, roles.packing):
         micro = batch.select(rows)
         for name in wanted:
             made[name][rows, : micro.tokens.shape[1]] = roles.column(name, micro).float()
