@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
-from assent.data.chat import TokenRow, Tokens, encode_demonstration, encode_row, encode_text, too_long
+from assent.data.chat import TokenRow, Tokens, Turns, encode_demonstration, encode_row, encode_text, too_long
 from assent.errors import DataError
 from assent.training.sources import Example, Pair, Row
 from assent.types import Comparison, Demonstration, Judgement, Prompt
@@ -15,12 +15,17 @@ T = TypeVar("T")
 
 
 def demonstration_examples(
-    tokenizer: Any, demonstrations: Sequence[Demonstration], max_length: int, overlong: Overlong, source: str
+    tokenizer: Any,
+    demonstrations: Sequence[Demonstration],
+    max_length: int,
+    overlong: Overlong,
+    source: str,
+    turns: Turns = "last",
 ) -> tuple[list[Example], int]:
-    """One example per demonstration, and how many were dropped as too long."""
+    """One example per demonstration, and how many were dropped as too long; ``turns`` of the assistant are trained."""
 
     def encode(item: Demonstration) -> list[Tokens]:
-        return [encode_demonstration(tokenizer, item, _limit(max_length, overlong), source=source)]
+        return [encode_demonstration(tokenizer, item, _limit(max_length, overlong), turns=turns, source=source)]
 
     return _examples(demonstrations, encode, lambda d: d.prompt, max_length, overlong, source)
 

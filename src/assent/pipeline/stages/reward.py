@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
+from assent.algorithms.base import Algorithm
 from assent.algorithms.reward_classifier import ALGORITHM as CLASSIFIER
 from assent.algorithms.reward_model import ALGORITHM as PAIRWISE
 from assent.algorithms.reward_model import RewardModelSettings
@@ -21,8 +22,8 @@ from assent.training.sources import Example
 from assent.training.supervised import DatasetSettings
 
 
-class RewardStageSettings(DatasetSettings, PublishSettings, RewardModelSettings):
-    """Reward model."""
+class RewardSettings(DatasetSettings, PublishSettings):
+    """What every stage that writes a reward model is told."""
 
     model: str = Input("model", description="Model folder or hub name whose trunk the reward model starts from")
     data: str = Input("data", description="Comparisons (prompt, chosen, rejected) or labels (text, label)")
@@ -33,7 +34,18 @@ class RewardStageSettings(DatasetSettings, PublishSettings, RewardModelSettings)
     """Training rows whose mean score is stored as the reward's offset (comparisons only); 0 = no offset."""
 
 
+class RewardStageSettings(RewardSettings, RewardModelSettings):
+    """Reward model."""
+
+
 def run(settings: RewardStageSettings, context: Context) -> Metrics:
+    return train_reward(settings, context, {"comparisons": PAIRWISE, "judgements": CLASSIFIER}, "reward model")
+
+
+def train_reward(
+    settings: RewardSettings, context: Context, algorithms: Mapping[str, Algorithm], method: str
+) -> Metrics:
+    """Train a reward model by the algorithm for the kind of data there is, and save it; ``settings`` are also its."""
     model = new_reward_model(settings.model, context.seed, pick_device())
     if settings.add_bos is not None:
         set_bos(model.tokenizer, settings.add_bos)
@@ -44,11 +56,11 @@ def run(settings: RewardStageSettings, context: Context) -> Metrics:
         rest = (limit, settings.overlong, context, settings.empty)
         _, examples = read_examples(model.tokenizer, settings.data, (kind,), *rest)
         model.config.assent_reward_offset = _mean_score(model, examples, settings)
-    finish(model, settings, f"reward model from {kind}", settings.model, context)
+    finish(model, settings, f"{method} from {kind}", settings.model, context)
     return figures
 
 
-def _mean_score(model: RewardModel, examples: Sequence[Example], settings: RewardStageSettings) -> float:
+def _mean_score(model: RewardModel, examples: Sequence[Example], settings: RewardSettings) -> float:
     rows = [row.token_ids for example in examples for row in example.rows][: settings.centre_rows]
     scores = score_rows(model, rows, settings.token_budget)
     return sum(scores) / len(scores)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from assent.algorithms.sft import ALGORITHM, SFTSettings
 from assent.data.tokenizers import set_bos
 from assent.models.device import pick_device
@@ -20,6 +22,8 @@ class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
     eval_data: str | None = Input("data", None, "Held-out data of the same form; unset = eval_split of data")
     add_bos: bool | None = None
     """Begin every text with the BOS token, from here on (saved with the tokenizer); unset = as the tokenizer does."""
+    turns: Literal["last", "all"] = "last"
+    """The turns of a conversation that carry loss: the assistant's last one, or all of its turns."""
 
 
 def run(settings: SFTStageSettings, context: Context) -> Metrics:
@@ -27,7 +31,7 @@ def run(settings: SFTStageSettings, context: Context) -> Metrics:
     if settings.add_bos is not None:
         set_bos(policy.tokenizer, settings.add_bos)
     algorithms = {"demonstrations": ALGORITHM, "texts": ALGORITHM}
-    _, figures = fit(settings, context, Roles(policy=policy), policy, algorithms)
+    _, figures = fit(settings, context, Roles(policy=policy), policy, algorithms, turns=settings.turns)
     finish(policy, settings, "sft", settings.model, context)
     return figures
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import Field
 
 from assent.algorithms.base import Algorithm
 from assent.config import Settings
+from assent.data.chat import Turns
 from assent.data.readers import (
     OnEmpty,
     describe,
@@ -66,8 +68,12 @@ def read_examples(
     overlong: Overlong,
     context: Context,
     empty: OnEmpty = "error",
+    turns: Turns = "last",
 ) -> tuple[str, list[Example]]:
-    """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken."""
+    """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken.
+
+    ``turns``: which of the assistant's turns are trained, of demonstrations that are conversations.
+    """
     found = describe(source)
     kind = next((kind for kind in kinds if kind in found), None)
     if kind is None:
@@ -76,6 +82,8 @@ def read_examples(
         columns, fits = ", ".join(first.values) or "none", f", which fit {' or '.join(found)}" if found else ""
         raise DataError(f"expected {wanted}; its columns are {columns}{fits}", source, first.line)
     read, encode = _READERS[kind]
+    if kind == "demonstrations":
+        encode = partial(demonstration_examples, turns=turns)
     records = read(source, empty=empty)
     skipped = sum(1 for _ in read_rows(source)) - len(records) if empty == "skip" else 0
     if skipped:
@@ -100,13 +108,14 @@ def fit(
     model: Policy | RewardModel,
     algorithms: Mapping[str, Algorithm],
     metric: str = "loss",
+    turns: Turns = "last",
 ) -> tuple[str, dict[str, float]]:
     """Train ``roles`` on the settings' ``data``, by the algorithm for the kind of examples that it holds.
 
     ``settings`` is a :class:`DatasetSettings` with ``data`` and ``eval_data``.  Returns the kind and the figures.
     """
     limit, kinds = row_limit(model.context_length, settings.max_length), tuple(algorithms)
-    rest = (limit, settings.overlong, context, settings.empty)
+    rest = (limit, settings.overlong, context, settings.empty, turns)
     kind, examples = read_examples(model.tokenizer, settings.data, kinds, *rest)
     if settings.eval_data:
         trained = examples
