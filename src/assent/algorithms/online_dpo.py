@@ -76,12 +76,11 @@ def loss(outputs: Outputs, batch: Batch, settings: OnlineDPOSettings) -> Loss:
     rewards = settings.beta * completion_sums(outputs.logprobs - batch["ref_logprobs"], batch)
     logits = rewards[pairs.chosen] - rewards[pairs.rejected]
     pair = PAIR_LOSSES[settings.loss](logits, soft_targets(pairs), settings.beta, settings.label_smoothing)
-    moved = k3(batch["old_logprobs"], outputs.logprobs.detach())
     return Loss(
         terms={"pair": pair},
         metrics={
             **pair_figures(pair, rewards, completion_sums(outputs.logprobs, batch), batch, pairs.weights),
-            "approximate_kl": masked_mean(moved, batch.completion_mask),
+            "approximate_kl": masked_mean(k3(batch["old_logprobs"], outputs.logprobs.detach()), batch.completion_mask),
         },
     )
 

@@ -73,6 +73,16 @@ def test_all_pairs_with_hard_labels_by_hand():
     assert metrics["approximate_kl"] == 0.0
 
 
+def test_how_far_an_update_moved_the_policy():
+    settings = OnlineDPOSettings()
+    batch, _, _ = prepare(rollouts(), settings, {})
+    moved = batch["old_logprobs"] + torch.tensor([[3, 0.1, 0.2], [3, 0.4, 3], [3, -0.1, 0.0], [3, 0.0, 3], [3, 0.5, 3]])
+    none = torch.zeros(0)
+    kl = loss(Outputs(moved, none, none, none), batch, settings).metrics["approximate_kl"]
+    changes = [0.1, 0.2, 0.4, -0.1, 0.0, 0.0, 0.5]
+    assert float(kl.total / kl.count) == pytest.approx(sum(math.exp(c) - 1 - c for c in changes) / 7, abs=1e-6)
+
+
 def test_the_best_against_the_worst():
     batch, figures, terms, total, _ = first_update(pairs="best-worst")
     assert batch.pairs.rows.tolist() == [[1, 0], [3, 4]]
