@@ -103,7 +103,7 @@ def test_on_real_dialogues(name: str):
 def test_the_stage_has_the_setting():
     given = {"model": "gpt2", "data": "x.jsonl"}
     assert stage_spec("sft", {**given, "turns": "all"}, 0).values["turns"] == "all"
-    with pytest.raises(RecipeError, match="'turns'.*expected one of last, all"):
+    with pytest.raises(RecipeError, match=r"'turns'.*expected one of last, all"):
         stage_spec("sft", {**given, "turns": "every"}, 0)
 
 

@@ -1,0 +1,50 @@
+"""The recipes that come with the package: every stage and setting is one that exists, and every input has a maker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from assent.pipeline.plan import plan
+from assent.pipeline.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+SELF_CONTAINED = ("quickstart", "apprenticeship")
+"""Those that read nothing from outside, so that a plan needs neither files nor network."""
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_it_is_read_and_has_the_name_of_its_file(path):
+    assert load_recipe(path).name == path.stem
+
+
+@pytest.mark.parametrize("name", SELF_CONTAINED)
+def test_its_plan_runs_every_stage_and_reads_no_stage_before_it_is_made(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    made: set[str] = set()
+    for item, stage in zip(plan(recipe), recipe.stages, strict=True):
+        assert (item.name, item.action) == (stage.name, "run")
+        assert parents(stage.values) <= made
+        made.add(item.name)
+    assert {"sft", "ppo", "evaluate", "report"} <= made
+
+
+def parents(value) -> set[str]:
+    if isinstance(value, str):
+        return {value[1:].split("/")[0]} if value.startswith("$") else set()
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return {name for item in inner for name in parents(item)}
+
+
+def test_apprenticeship_is_the_quickstarts_world_without_a_ranking():
+    apprenticeship, quickstart = (
+        {stage.name: stage for stage in load_recipe(RECIPES / f"{name}.yaml").stages} for name in SELF_CONTAINED[::-1]
+    )
+    for name in ("world", "base", "sft"):
+        assert apprenticeship[name].values == quickstart[name].values
+    assert {stage.kind for stage in apprenticeship.values()} & {"collect", "comparisons", "reward"} == set()
+    assert apprenticeship["ppo"].values["reward"] == "$inverse-rl"
+    # the true preference judges and teaches nothing
+    assert [s.name for s in apprenticeship.values() if "movie_world" in str(s.values)] == ["evaluate"]
