@@ -19,11 +19,14 @@ Fail = Callable[[str, list[Batch]], NoReturn]
 Sums = dict[str, Mean]
 
 
-def microbatch_rows(batch: Batch, token_budget: int, whole_groups: bool | None = None) -> list[Tensor]:
-    """Row indices of each microbatch; the rows of a group stay together where there are pairs."""
+def microbatch_rows(batch: Batch, token_budget: int, packed: bool, whole_groups: bool | None = None) -> list[Tensor]:
+    """Row indices of each microbatch; the rows of a group stay together where there are pairs.
+
+    ``packed``: rows are laid behind one another, so that the budget counts their tokens and no padding.
+    """
     lengths, groups = batch.mask.sum(1).tolist(), batch.groups.tolist()
     together = len(batch.pairs) > 0 if whole_groups is None else whole_groups
-    plan = plan_microbatches(lengths, groups if together else None, token_budget)
+    plan = plan_microbatches(lengths, groups if together else None, token_budget, packed=packed)
     return [torch.tensor(rows, device=batch.tokens.device) for rows in plan]
 
 
@@ -42,7 +45,7 @@ def accumulate(
     """
     counts = {name: part.count for name, part in algorithm.weights(batch, settings).items()}
     sums: Sums = {}
-    for rows in microbatch_rows(batch, token_budget):
+    for rows in microbatch_rows(batch, token_budget, roles.packing):
         micro = batch.select(rows)
         parts = algorithm.weights(micro, settings)
 
@@ -55,7 +58,8 @@ def accumulate(
                 total.backward()
             add_means(sums, loss.metrics)
 
-        if micro.tokens.numel() <= token_budget or micro.rows == 1:
+        size = int(micro.mask.sum()) if roles.packing else micro.tokens.numel()
+        if size <= token_budget or micro.rows == 1:
             backward(roles.forward(micro, algorithm.outputs))
         else:
             _in_two_passes(roles, micro, algorithm.outputs, token_budget, backward)
@@ -77,7 +81,8 @@ def _in_two_passes(
     Exact, since dropout is off and the loss reaches the parameters through its outputs alone; it costs a second
     forward pass.
     """
-    pieces = [(rows, micro.select(rows)) for rows in microbatch_rows(micro, token_budget, whole_groups=False)]
+    apart = microbatch_rows(micro, token_budget, roles.packing, whole_groups=False)
+    pieces = [(rows, micro.select(rows)) for rows in apart]
     joined: dict[str, Tensor] = {}
     with torch.no_grad():
         for rows, piece in pieces:

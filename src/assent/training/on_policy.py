@@ -57,6 +57,9 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     """Precision of matrix products in training; weights and optimiser state are float32 in both."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+    packing: bool = False
+    """Lay rows behind one another instead of padding them to the longest: fewer microbatches for rows of very different
+    lengths; causal models only."""
 
     pretrain_coefficient: float = Field(default=1.0, gt=0.0)
     """PPO-ptx's gamma: weight of the log-likelihood of pretrain_data, where that is given."""
@@ -159,6 +162,7 @@ def make_roles(task: OnPolicyTask) -> Roles:
         bf16=settings.dtype == "bfloat16",
     )
     enable_checkpointing(roles, settings.gradient_checkpointing)
+    roles.use_packing(settings.packing)
     return roles
 
 

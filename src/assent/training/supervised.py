@@ -49,6 +49,9 @@ class DatasetSettings(OptimSettings, LoopSettings):
     """Precision of matrix products; weights and optimiser state are float32 in both."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time."""
+    packing: bool = False
+    """Lay rows behind one another instead of padding them to the longest: fewer microbatches for rows of very different
+    lengths; causal models only."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def train(task: Task) -> dict[str, float]:
     roles, device = task.roles, task.roles.device
     roles.bf16 = settings.dtype == "bfloat16"
     enable_checkpointing(roles, settings.gradient_checkpointing)
+    roles.use_packing(settings.packing)
     mismatched = "mismatched" in task.algorithm.needs
     source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device, mismatched=mismatched)
     if settings.batch_size > len(task.examples):
@@ -144,7 +148,7 @@ def evaluate_loss(task: Task) -> Mapping[str, float]:
     batch = collate(examples, task.pad, task.roles.device)
     batch = annotate(batch, algorithm.needs, task.roles, settings.token_budget)
     batch, _, figures = algorithm.prepare(batch, settings, algorithm.initial_state(settings))
-    for rows in microbatch_rows(batch, settings.token_budget):
+    for rows in microbatch_rows(batch, settings.token_budget, task.roles.packing):
         micro = batch.select(rows)
         loss = algorithm.loss(task.roles.forward(micro, algorithm.outputs), micro, settings)
         add_means(sums, loss.metrics)

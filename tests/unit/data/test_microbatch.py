@@ -16,6 +16,15 @@ def test_groups_stay_whole_even_over_the_budget():
     assert plan_microbatches([3, 1, 3, 1, 9, 9], [7, 8, 7, 8, 9, 9], 12) == [[1, 3, 0, 2], [4, 5]]
 
 
+def test_packed_rows_fill_the_budget_by_their_sum():
+    assert plan_microbatches([5, 1, 6, 3], None, 10, packed=True) == [[2, 3, 1], [0]]
+    assert plan_microbatches([5, 1, 6, 3], [0, 1, 1, 0], 10, packed=True) == [[0, 3], [1, 2]]
+    assert plan_microbatches([5, 30, 4], None, 10, packed=True) == [[1], [0, 2]]
+    assert plan_microbatches([5, 1, 6, 3], None, 100, packed=True) == [[2, 0, 3, 1]]
+    # padded to the longest, the same rows would not go together
+    assert plan_microbatches([5, 1, 6, 3], None, 15, launch=0, packed=True) == [[2, 0, 3, 1]]
+
+
 def test_arguments_that_do_not_fit():
     with pytest.raises(ValueError, match="token_budget"):
         plan_microbatches([1], None, 0)
