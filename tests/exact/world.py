@@ -71,7 +71,10 @@ class World:
             completion_mask=completion,
             groups=torch.arange(len(tokens)),
             pairs=Pairs.none(),
-            columns={"ended": torch.tensor([float(s[-1] == 0) for s in self.sequences], dtype=torch.float64)},
+            columns={
+                "ended": torch.tensor([float(s[-1] == 0) for s in self.sequences], dtype=torch.float64),
+                "heads": torch.zeros(len(tokens), dtype=torch.float64),
+            },
         )
 
     def tables(self, seed: int, scale: float = 1.0) -> Tables:
@@ -198,8 +201,9 @@ def _repeated(algorithm: Algorithm, settings: Any, batch: Batch, name: str, part
     groups = batch.groups.unique()
     alone = [batch.select((batch.groups == g).nonzero()[:, 0]) for g in groups]
     counts = torch.stack([algorithm.weights(one, settings)[name].count.double() for one in alone])
-    of_pairs = len(part.weights) != batch.rows
-    times = often[batch.groups[batch.pairs.chosen] if of_pairs else batch.groups]
+    # a part has a term for each row, pair or group
+    owners = {len(groups): groups, len(batch.pairs): batch.groups[batch.pairs.chosen], batch.rows: batch.groups}
+    times = often[owners[len(part.weights)]]
     weights = part.weights * (times if part.weights.dim() == 1 else times[:, None])
     return Part(weights, (counts * often[groups]).sum())
 
