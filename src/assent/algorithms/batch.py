@@ -20,6 +20,7 @@ COLUMNS: Mapping[str, str] = {
     "scores": "[B] one reward per completion",
     "ended": "[B] 1 where the completion ended by itself, 0 where it was cut off by length",
     "labels": "[B] a judgement of the row: thumbs, score or class",
+    "heads": "[B] the criterion of that judgement: which head of a reward model with several it trains; 0 of one",
     "mismatched": "[B] 1 where the completion was written for another row's prompt, 0 elsewhere",
     "advantages": "[B, T] advantage of each completion token, or [B] of each completion",
     "returns": "[B, T] regression targets of the critic",

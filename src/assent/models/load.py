@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,29 +53,50 @@ def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     return RewardModel(model.eval().to(device), tokenizer)
 
 
-def new_reward_model(source: str | Path, seed: int, device: str = "cpu") -> RewardModel:
-    """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer."""
-    model, info, tokenizer = _load_scalar(source)
+def new_reward_model(source: str | Path, seed: int, device: str = "cpu", criteria: Sequence[str] = ()) -> RewardModel:
+    """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer.
+
+    With ``criteria`` it has one head for each, which the configuration names.  A ``source`` that is a reward model
+    itself keeps its heads, and must be of the same criteria.
+    """
+    model, info, tokenizer = _load_scalar(source, tuple(criteria))
     _fit_embeddings(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
+    if criteria:
+        model.config.assent_reward_criteria = list(criteria)
+        model.config.id2label = dict(enumerate(criteria))
+        model.config.label2id = {name: head for head, name in enumerate(criteria)}
     head = getattr(model, "score", None) or getattr(model, "classifier", None)
     if info["missing_keys"] and isinstance(head, nn.Linear):
         init_scalar_head(head, seed)
     return RewardModel(model.eval().to(device), tokenizer)
 
 
-def _load_scalar(source: str | Path) -> tuple[Any, dict[str, Any], Any]:
+def _load_scalar(source: str | Path, criteria: tuple[str, ...] | None = None) -> tuple[Any, dict[str, Any], Any]:
+    """A model with one head for each of the ``criteria``, one for none of them; ``None`` = as it was stored."""
     from transformers import AutoModelForSequenceClassification
 
     _check_folder(source)
-    labels = _stored_labels(source)
-    if labels is not None and labels != 1:
-        raise ModelError(f"{source}: the classifier has {labels} labels, and a reward model has one")
-    if _is_encoder_decoder(source):
+    labels, config = _stored_labels(source), _config(source)
+    if config.is_encoder_decoder:
         raise ModelError(
             f"{source}: is an encoder-decoder model; a reward model is made from a causal model or an encoder"
         )
-    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=1)
+    stored = tuple(getattr(config, "assent_reward_criteria", ()))
+    if labels is not None and labels != max(1, len(stored)):
+        raise ModelError(
+            f"{source}: the classifier has {labels} labels, and a reward model has one, or one for each criterion that "
+            "it was trained on"
+        )
+    if criteria is None:
+        criteria = stored
+    elif labels is not None and criteria != stored:
+        have, wanted = (", ".join(names) or "none" for names in (stored, criteria))
+        raise ModelError(
+            f"{source}: is a reward model whose criteria are {have}, and those wanted are {wanted}; give the same ones "
+            "in the same order, or start from a language model"
+        )
+    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=max(1, len(criteria)))
     _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
     return model, info, tokenizer
 
@@ -91,12 +112,14 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
 
 
 def _is_encoder_decoder(source: str | Path) -> bool:
+    return bool(_config(source).is_encoder_decoder)
+
+
+def _config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
     local = not hub_answers(source)
-    return bool(
-        _guarded(source, lambda: AutoConfig.from_pretrained(str(source), local_files_only=local)).is_encoder_decoder
-    )
+    return _guarded(source, lambda: AutoConfig.from_pretrained(str(source), local_files_only=local))
 
 
 def _in_head(name: str) -> bool:

@@ -33,8 +33,9 @@ Trained with [assent](https://pypi.org/project/assent/): method **{method}**, st
 _USAGE = {
     "text-generation": "    AutoModelForCausalLM.from_pretrained(FOLDER)",
     "text2text-generation": "    AutoModelForSeq2SeqLM.from_pretrained(FOLDER)",
-    "text-classification": "A reward model: `AutoModelForSequenceClassification.from_pretrained(FOLDER)`; its one "
-    "logit is the reward, with `config.assent_reward_offset` still to be taken off.",
+    "text-classification": "A reward model: `AutoModelForSequenceClassification.from_pretrained(FOLDER)`; its logit is "
+    "the reward, or its logits the rewards by the criteria that `config.id2label` names, with "
+    "`config.assent_reward_offset` still to be taken off.",
 }
 
 

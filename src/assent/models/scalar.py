@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def init_scalar_head(head: nn.Linear, seed: int) -> None:
 
 
 class RewardModel(nn.Module):
-    """A Hugging Face sequence-classification model with one label, scored at the last real token.
+    """A Hugging Face sequence-classification model with one label a head, scored at the last real token.
 
     Causal trunks are scored here, by the mask and not by the PAD id, so that a completion that holds the PAD id
     or ends without EOS is still scored at its own last token; encoders (BERT) go through their own pooling.
@@ -49,9 +50,19 @@ class RewardModel(nn.Module):
         return int(getattr(self.config, "max_position_embeddings", 1 << 30))
 
     @property
-    def offset(self) -> float:
-        """The mean score on the reference set, stored with the model and taken off every score."""
-        return float(getattr(self.config, "assent_reward_offset", 0.0))
+    def criteria(self) -> tuple[str, ...]:
+        """What each head judges, in order; empty where there is one head without a name."""
+        return tuple(getattr(self.config, "assent_reward_criteria", ()))
+
+    @property
+    def offsets(self) -> tuple[float, ...]:
+        """The mean score of each head on the reference set, stored with the model and taken off every score."""
+        stored = getattr(self.config, "assent_reward_offset", 0.0)
+        return tuple(stored) if isinstance(stored, list) else (float(stored),) * max(1, len(self.criteria))
+
+    def set_offsets(self, means: Sequence[float]) -> None:
+        """Store the mean score of each head, a number where there is one head."""
+        self.config.assent_reward_offset = float(means[0]) if len(means) == 1 else [float(mean) for mean in means]
 
     @property
     def is_causal(self) -> bool:
@@ -66,7 +77,7 @@ class RewardModel(nn.Module):
             raw = self.model.score(pooled)
         else:
             raw = self.model(input_ids=tokens, attention_mask=mask.long()).logits
-        return raw.float() - self.offset
+        return raw.float() - torch.tensor(self.offsets, device=raw.device)
 
 
 class ValueHead(nn.Module):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
 from assent.data.tokenizers import has_encoder_prompts
-from assent.errors import ModelError
+from assent.errors import ModelError, RecipeError
 from assent.models.padding import pad_right
 from assent.models.scalar import RewardModel
 from assent.rewards.source import Scores
@@ -23,23 +24,36 @@ class ModelReward:
 
     Where the reward model's tokenizer is the policy's, the sampled ids themselves are scored; otherwise the text is
     tokenised again with the reward model's own tokenizer and, if the completion ended by itself, its EOS.
+
+    The heads of a model of several criteria are the named parts.  The value is their mean, which has the scale of one
+    head however many there are, or the sum of those that ``weights`` names, each times its weight.
     """
 
-    def __init__(self, model: RewardModel, policy_tokenizer: Any = None, token_budget: int = 8192) -> None:
+    def __init__(
+        self,
+        model: RewardModel,
+        policy_tokenizer: Any = None,
+        token_budget: int = 8192,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Raises :class:`RecipeError` where ``weights`` name no criterion, or one that the model has not."""
         self.model = model
         self.same_tokenizer = policy_tokenizer is not None and same_tokenizer(policy_tokenizer, model.tokenizer)
         self.token_budget = token_budget
+        self.weights = _head_weights(model.criteria, weights)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         rows = [self._ids(p, c)[: self.model.context_length] for p, c in zip(prompts, completions, strict=True)]
-        values = tuple(score_rows(self.model, rows, self.token_budget))
-        bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
-        if bad is not None:
-            raise ModelError(
-                f"the reward model gave {values[bad]} for completion '{completions[bad].id}': its weights are damaged "
-                "or its activations overflow; train it again or use another"
-            )
-        return Scores(values)
+        heads = score_rows(self.model, rows, self.token_budget)
+        for completion, scores in zip(completions, heads.tolist(), strict=True):
+            bad = next((score for score in scores if not math.isfinite(score)), None)
+            if bad is not None:
+                raise ModelError(
+                    f"the reward model gave {bad} for completion '{completion.id}': its weights are damaged or its "
+                    "activations overflow; train it again or use another"
+                )
+        parts = dict(zip(self.model.criteria, map(tuple, heads.T.tolist()), strict=False))
+        return Scores(tuple((heads @ torch.tensor(self.weights)).tolist()), parts)
 
     def _ids(self, prompt: Prompt, completion: Completion) -> list[int]:
         if self.same_tokenizer and completion.prompt_token_ids:
@@ -59,13 +73,24 @@ def same_tokenizer(one: Any, other: Any) -> bool:
     )
 
 
+def _head_weights(criteria: Sequence[str], weights: Mapping[str, float] | None) -> list[float]:
+    """What each head counts in the value."""
+    if weights is None:
+        return [1.0 / max(1, len(criteria))] * max(1, len(criteria))
+    strange = sorted(set(weights) - set(criteria))
+    if strange or not weights:
+        have = ", ".join(criteria) or "none: it has one head without a name"
+        named = f"criterion '{strange[0]}'" if strange else "no criterion"
+        raise RecipeError(f"the weights of the reward name {named}; the reward model's criteria are {have}")
+    return [float(weights.get(name, 0.0)) for name in criteria]
+
+
 @torch.no_grad()
-def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: int) -> list[float]:
-    """One score per row of token ids, whatever the order and the company: padding changes nothing."""
-    scores = [0.0] * len(rows)
+def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: int) -> Tensor:
+    """Scores [N, H] on the CPU of N rows of token ids, whatever the order and company: padding changes nothing."""
+    scores = torch.zeros(len(rows), len(model.offsets))
     device = next(model.parameters()).device
     for chosen in plan_microbatches([len(row) for row in rows], None, token_budget):
         tokens, mask = pad_right([rows[i] for i in chosen], int(model.tokenizer.pad_token_id), device)
-        for i, value in zip(chosen, model.scores(tokens, mask)[:, 0].tolist(), strict=True):
-            scores[i] = value
+        scores[list(chosen)] = model.scores(tokens, mask).cpu()
     return scores

@@ -52,6 +52,7 @@ def synthetic_batch(seed: int = 0) -> Batch:
         "scores": noise(rows),
         "ended": (noise(rows) > -0.5).double(),
         "labels": torch.randint(0, 3, (rows,), generator=draw).double() / 2,
+        "heads": torch.zeros(rows, dtype=torch.float64),
         "advantages": noise(rows, width),
         "returns": noise(rows, width),
         "mismatched": (torch.arange(rows) % 2).double(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from assent.data.chat import TokenRow, Tokens, Turns, encode_demonstration, encode_row, encode_text, too_long
@@ -42,31 +42,47 @@ def text_examples(
 
 
 def judgement_examples(
-    tokenizer: Any, judgements: Sequence[Judgement], max_length: int, overlong: Overlong, source: str
+    tokenizer: Any,
+    judgements: Sequence[Judgement],
+    max_length: int,
+    overlong: Overlong,
+    source: str,
+    heads: Mapping[str, int] | None = None,
+    any_label: bool = False,
 ) -> tuple[list[Example], int]:
-    """One example per judged completion, with its label."""
+    """One example per judged completion, with its label and, as in :func:`comparison_examples`, its head.
+
+    Labels are probabilities, unless ``any_label``: then they are any numbers.
+    """
 
     def encode(item: Judgement) -> list[Tokens]:
-        if not 0.0 <= item.label <= 1.0:
+        if not 0.0 <= item.label <= 1.0 and not any_label:
             begins = " ".join(item.response.split())[:40]
             raise DataError(f"label {item.label:g} of '{begins}': expected 0 (bad) to 1 (good), true or false", source)
         return [_row(tokenizer, item.prompt, item.response, max_length, overlong, source)]
 
-    return _examples(
-        judgements, encode, lambda j: j.prompt, max_length, overlong, source, lambda j: {"labels": [j.label]}
-    )
+    def columns(item: Judgement) -> dict[str, Sequence[float]]:
+        return {"labels": [item.label], "heads": [_head(item.criterion, heads, source)]}
+
+    return _examples(judgements, encode, lambda j: j.prompt, max_length, overlong, source, columns)
 
 
 def comparison_examples(
-    tokenizer: Any, comparisons: Sequence[Comparison], max_length: int, overlong: Overlong, source: str
+    tokenizer: Any,
+    comparisons: Sequence[Comparison],
+    max_length: int,
+    overlong: Overlong,
+    source: str,
+    heads: Mapping[str, int] | None = None,
 ) -> tuple[list[Example], int]:
     """One example per ranking: its K answers once each, and its pairs with their weights.
 
-    A comparison that belongs to no group is an example of its own.
+    A comparison that belongs to no group is an example of its own.  ``heads`` gives the head that each criterion
+    trains, and no other criterion may occur; ``None``: all train the first.  A ranking is of one criterion.
     """
-    groups: dict[str, list[Comparison]] = {}
+    groups: dict[tuple[str, str], list[Comparison]] = {}
     for item in comparisons:
-        groups.setdefault(item.group or item.id, []).append(item)
+        groups.setdefault((item.group or item.id, item.criterion), []).append(item)
     examples: list[Example] = []
     dropped = 0
     for members in groups.values():
@@ -75,9 +91,10 @@ def comparison_examples(
         if _too_long(rows, members[0].prompt, max_length, overlong, source):
             dropped += 1
             continue
+        head = _head(members[0].criterion, heads, source)
         # Equal texts that were told apart by rank say nothing; only pairs of different texts remain.
         pairs = [
-            Pair(place[c.chosen], place[c.rejected], c.weight, c.tie, c.margin, c.confidence)
+            Pair(place[c.chosen], place[c.rejected], c.weight, c.tie, c.margin, c.confidence, head)
             for c in members
             if c.chosen != c.rejected
         ]
@@ -131,6 +148,14 @@ def _examples(
         examples.append(Example([Row(row.ids, row.completion_mask) for row in rows], columns=columns(item)))
     _some(examples, source)
     return examples, dropped
+
+
+def _head(criterion: str, heads: Mapping[str, int] | None, source: str) -> int:
+    if heads is None:
+        return 0
+    if criterion not in heads:
+        raise DataError(f"criterion '{criterion}' is not one of the criteria: {', '.join(heads)}", source)
+    return heads[criterion]
 
 
 def _row(tokenizer: Any, prompt: Prompt, text: str, max_length: int, overlong: Overlong, source: str) -> Tokens:

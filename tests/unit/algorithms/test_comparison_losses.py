@@ -139,7 +139,7 @@ def test_dpo_ends_at_the_reference_times_exp_reward_over_beta():
 
 def test_the_classifier_by_hand():
     labels, scores = torch.tensor([1.0, 0.0, 0.25]), torch.tensor([2.0, 1.0, -1.0], dtype=torch.float64)
-    batch = make_batch(3, labels=labels)
+    batch = make_batch(3, labels=labels, heads=torch.zeros(3))
     settings = reward_classifier.RewardClassifierSettings()
     found = reward_classifier.loss(Outputs(NONE, NONE, NONE, scores[:, None]), batch, settings)
     third = -(0.25 * log_sigmoid(-1.0) + 0.75 * log_sigmoid(1.0))

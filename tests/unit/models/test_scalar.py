@@ -8,13 +8,19 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from assent.errors import ModelError
+from assent.algorithms import reward_model, reward_ranking
+from assent.errors import ModelError, RecipeError
 from assent.models.load import load_reward_model, new_reward_model
 from assent.models.save import save_model
 from assent.models.scalar import Critic, RewardModel, ValueHead, init_scalar_head
 from assent.rewards.model import ModelReward, score_rows
+from assent.testing.reward_source import check_reward_source
 from assent.testing.tiny import tiny_causal, tiny_reward
-from assent.types import Completion, Prompt
+from assent.training.examples import comparison_examples
+from assent.training.reduce import reduce_loss
+from assent.training.roles import Roles
+from assent.training.sources import collate
+from assent.types import Comparison, Completion, Prompt
 
 EVERY = ("llama", "gpt2", "qwen2", "gpt_neox", "bert")
 ROWS = [[1, 40, 50, 60, 2], [1, 70, 2], [1, 40, 50, 60, 61, 62, 63, 2], [1, 9]]
@@ -42,8 +48,8 @@ def test_the_score_is_that_of_the_row_alone_whatever_the_padding(architecture: s
     assert max(alone) - min(alone) > 0.1
     for width, pad in ((8, 0), (13, 0)):
         assert model.scores(*batch(ROWS, width, pad))[:, 0].tolist() == pytest.approx(alone, abs=1e-5)
-    assert score_rows(model, ROWS, token_budget=10) == pytest.approx(alone, abs=1e-5)
-    assert score_rows(model, ROWS[::-1], token_budget=1000) == pytest.approx(alone[::-1], abs=1e-5)
+    assert score_rows(model, ROWS, token_budget=10)[:, 0].tolist() == pytest.approx(alone, abs=1e-5)
+    assert score_rows(model, ROWS[::-1], token_budget=1000)[:, 0].tolist() == pytest.approx(alone[::-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
@@ -65,7 +71,7 @@ def test_saved_loaded_and_read_by_plain_transformers(architecture: str, tmp_path
     before = model.scores(tokens, mask)
     folder = save(model, tmp_path / "reward")
     again = load_reward_model(folder)
-    assert again.offset == 0.75
+    assert again.offsets == (0.75,)
     assert torch.equal(again.scores(tokens, mask), before)
     for (name, one), other in zip(model.model.state_dict().items(), again.model.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
@@ -88,6 +94,88 @@ def test_a_classifier_of_three_labels_is_refused(tmp_path: Path):
     model.model.classifier = torch.nn.Linear(32, 3)
     with pytest.raises(ModelError, match="has 3 labels"):
         load_reward_model(save(model, tmp_path / "three"))
+
+
+CRITERIA = ("helpful", "harmless")
+
+
+def two_heads(folder: Path, architecture: str = "llama") -> RewardModel:
+    return new_reward_model(save(tiny_causal(architecture), folder / "policy"), 0, criteria=CRITERIA)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@torch.no_grad()
+def test_two_criteria_are_two_heads_saved_loaded_and_read_by_plain_transformers(architecture: str, tmp_path: Path):
+    model = two_heads(tmp_path, architecture)
+    tokens, mask = batch(ROWS, 9, model.tokenizer.pad_token_id)
+    raw = model.scores(tokens, mask)
+    assert (raw[:, 0] - raw[:, 1]).abs().min() > 1e-3
+    model.set_offsets([0.75, -0.5])
+    centred = model.scores(tokens, mask)
+    torch.testing.assert_close(centred, raw - torch.tensor([0.75, -0.5]), rtol=0, atol=0)
+    folder = save(model, tmp_path / "reward")
+    again = load_reward_model(folder)
+    assert (again.criteria, again.offsets) == (CRITERIA, (0.75, -0.5))
+    assert torch.equal(again.scores(tokens, mask), centred)
+    plain = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    assert plain.config.id2label == {0: "helpful", 1: "harmless"}
+    logits = plain(input_ids=tokens, attention_mask=mask.long()).logits
+    torch.testing.assert_close(logits - torch.tensor([0.75, -0.5]), centred, rtol=0, atol=1e-5)
+
+
+def test_heads_go_on_only_with_the_criteria_they_were_trained_on(tmp_path: Path):
+    model = two_heads(tmp_path)
+    folder = save(model, tmp_path / "reward")
+    again = new_reward_model(folder, 5, criteria=CRITERIA)
+    assert torch.equal(again.model.score.weight, model.model.score.weight)
+    with pytest.raises(ModelError, match="criteria are helpful, harmless, and those wanted are harmless, helpful"):
+        new_reward_model(folder, 5, criteria=CRITERIA[::-1])
+    with pytest.raises(ModelError, match="those wanted are none"):
+        new_reward_model(folder, 5)
+    one = save(tiny_reward(), tmp_path / "one")
+    with pytest.raises(ModelError, match="criteria are none, and those wanted are helpful, harmless"):
+        new_reward_model(one, 5, criteria=CRITERIA)
+
+
+def test_the_heads_are_parts_of_the_reward_and_its_value_their_mean_or_weighted_sum(tmp_path: Path):
+    model = two_heads(tmp_path)
+    model.set_offsets([0.1, 0.2])
+    prompts = [Prompt(id=str(i), text=text) for i, text in enumerate(("The film", "It was", "Once"))]
+    completions = [Completion(id=p.id, prompt_id=p.id, text=" is good") for p in prompts]
+    check_reward_source(ModelReward(model), prompts, completions)
+    found = ModelReward(model).score(prompts, completions)
+    assert tuple(found.parts) == CRITERIA
+    with torch.no_grad():
+        rows = [[*model.tokenizer(f"{p.text} is good").input_ids, 2] for p in prompts]
+        scores = model.scores(*batch(rows, 30, 0))
+    assert found.parts["helpful"] == pytest.approx(scores[:, 0].tolist(), abs=1e-5)
+    assert found.parts["harmless"] == pytest.approx(scores[:, 1].tolist(), abs=1e-5)
+    assert found.values == pytest.approx(scores.mean(1).tolist(), abs=1e-5)
+    weighed = ModelReward(model, weights={"helpful": 2.0, "harmless": -0.5})
+    want = (2.0 * scores[:, 0] - 0.5 * scores[:, 1]).tolist()
+    assert weighed.score(prompts, completions).values == pytest.approx(want, abs=1e-5)
+    alone = ModelReward(model, weights={"harmless": 1.0}).score(prompts, completions)
+    assert alone.values == pytest.approx(scores[:, 1].tolist(), abs=1e-5)
+    with pytest.raises(RecipeError, match="name criterion 'kind'; the reward model's criteria are helpful, harmless"):
+        ModelReward(model, weights={"kind": 1.0})
+    with pytest.raises(RecipeError, match="one head without a name"):
+        ModelReward(tiny_reward(), weights={"helpful": 1.0})
+
+
+def test_each_head_is_trained_by_the_comparisons_of_its_criterion_alone(tmp_path: Path):
+    model = two_heads(tmp_path)
+    pairs = [Comparison("1", Prompt(id="p", text="The film"), " good", " bad", criterion="harmless", group="g")]
+    heads = {name: head for head, name in enumerate(CRITERIA)}
+    made, _ = comparison_examples(model.tokenizer, pairs, 60, "error", "test", heads=heads)
+    whole = collate(made, 0, torch.device("cpu"))
+    for algorithm in (reward_model.ALGORITHM, reward_ranking.ALGORITHM):
+        model.zero_grad()
+        outputs = Roles(reward=model).forward(whole, algorithm.outputs)
+        parts = algorithm.weights(whole, algorithm.Settings())
+        found = algorithm.loss(outputs, whole, algorithm.Settings())
+        reduce_loss(found.terms, found.coefficients, parts, {n: p.count for n, p in parts.items()}).backward()
+        assert model.model.score.weight.grad[0].abs().max() == 0.0
+        assert model.model.score.weight.grad[1].abs().max() > 1e-3
 
 
 def test_a_new_head_is_at_one_over_root_d_plus_one_and_follows_the_seed(tmp_path: Path):

@@ -49,21 +49,20 @@ def train_reward(
     model = new_reward_model(settings.model, context.seed, pick_device())
     if settings.add_bos is not None:
         set_bos(model.tokenizer, settings.add_bos)
-    algorithms = {"comparisons": PAIRWISE, "judgements": CLASSIFIER}
     kind, figures = fit(settings, context, Roles(reward=model), model, algorithms, metric="accuracy")
     if kind == "comparisons" and settings.centre_rows:
         limit = row_limit(model.context_length, settings.max_length)
         rest = (limit, settings.overlong, context, settings.empty)
         _, examples = read_examples(model.tokenizer, settings.data, (kind,), *rest)
-        model.config.assent_reward_offset = _mean_score(model, examples, settings)
+        model.set_offsets(_mean_scores(model, examples, settings))
     finish(model, settings, f"{method} from {kind}", settings.model, context)
     return figures
 
 
-def _mean_score(model: RewardModel, examples: Sequence[Example], settings: RewardSettings) -> float:
+def _mean_scores(model: RewardModel, examples: Sequence[Example], settings: RewardSettings) -> list[float]:
+    """Of each head, over the same rows, so that the heads' rewards can be set beside one another."""
     rows = [row.token_ids for example in examples for row in example.rows][: settings.centre_rows]
-    scores = score_rows(model, rows, settings.token_budget)
-    return sum(scores) / len(scores)
+    return score_rows(model, rows, settings.token_budget).double().mean(0).tolist()
 
 
 STAGE = Stage(kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run)
