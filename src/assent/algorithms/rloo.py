@@ -41,7 +41,7 @@ class RLOOSettings(ScoreSettings, KLSettings):
     clip_high: float = Field(default=0.2, gt=0.0)
     """Upper clip of a completion's ratio: 1 + clip_high."""
     normalize_advantages: bool = False
-    """Shift and scale advantages to mean 0 and standard deviation 1 over the batch's completions; biased."""
+    """Scale advantages to standard deviation 1 over the batch's completions; biased.  Their mean is 0 as it is."""
 
 
 def initial_state(settings: RLOOSettings) -> State:
@@ -56,7 +56,7 @@ def prepare(batch: Batch, settings: RLOOSettings, state: State) -> tuple[Batch, 
     advantages = returns - leave_one_out_mean(returns, batch.groups)
     spread = advantages.std(unbiased=batch.rows > 1)
     if settings.normalize_advantages:
-        advantages = (advantages - advantages.mean()) / (spread + _EPSILON)
+        advantages = advantages / (spread + _EPSILON)  # their mean over a group of two or more is 0 already
     figures = rollout_figures(batch, kl_coefficient=coefficient, return_mean=returns.mean(), advantage_std=spread)
     return batch.with_columns(advantages=advantages), adapted(batch, settings, state), figures
 

@@ -54,6 +54,9 @@ def test_the_position_baseline_holds_the_completion_itself():
 
 def test_the_gradient_sums_over_tokens_and_averages_over_completions():
     found = made(baseline="none", kl_coefficient=0.1)
+    part = ALGORITHM.weights(found.batch, ALGORITHM.Settings())["policy"]
+    assert part.weights.tolist() == found.batch.completion_mask.float().tolist()
+    assert float(part.count) == 3.0
     for row, want in zip(found.rows(), advantages(found), strict=True):
         assert row == pytest.approx([-a / 3 for a in want])
 
