@@ -97,11 +97,32 @@ def test_reward_learns_from_comparisons_and_from_labels(data: str, metric: str, 
     assert (offset is not None) == (data == "pairs.jsonl")
 
 
-def test_dpo_prefers_what_was_chosen(assent: Any) -> None:
-    settings = ("--max-steps", "10", "--batch-size", "8", "--learning-rate", "1e-3")
-    folder = assent("dpo", "--model", "policy", "--data", "pairs.jsonl", *settings)
+@pytest.mark.parametrize(
+    ("verb", "settings"),
+    [
+        ("dpo", ()),
+        ("dpo", ("--loss", "ipo", "--length-normalised")),
+        ("dpo", ("--loss", "hinge", "--margin-offset", "0.5")),
+        ("dpo", ("--loss", "robust", "--label-smoothing", "0.1")),
+        ("kto", ()),
+        ("orpo", ("--beta", "1")),
+        ("simpo", ()),
+        ("cpo", ()),
+    ],
+)
+def test_what_was_chosen_is_preferred(verb: str, settings: tuple[str, ...], assent: Any) -> None:
+    quick = ("--max-steps", "10", "--batch-size", "8", "--learning-rate", "1e-3", "--eval-split", "0.2")
+    folder = assent(verb, "--model", "policy", "--data", "pairs.jsonl", *quick, *settings)
     loads(folder)
     assert rows(folder)[-1]["accuracy"] > 0.9
+
+
+def test_kto_learns_from_labels(assent: Any) -> None:
+    quick = ("--max-steps", "10", "--batch-size", "8", "--learning-rate", "1e-3")
+    folder = assent("kto", "--model", "policy", "--data", "labels.jsonl", *quick)
+    loads(folder)
+    assert rows(folder)[0]["loss"] == pytest.approx(0.5, abs=1e-6)
+    assert rows(folder)[-1]["reward_desirable"] > rows(folder)[-1]["reward_undesirable"] + 0.1
 
 
 @pytest.mark.parametrize(

@@ -57,19 +57,17 @@ class Source(Protocol):
 def with_mismatched(examples: Sequence[Example], longest: int) -> list[Example]:
     """The examples with a column ``mismatched`` of 0, and behind them as many rows where it is 1.
 
-    A mismatched row is the prompt of one row and the completion of the next one of the batch whose prompt is another
-    (the first follows the last), cut off at ``longest`` tokens.  There is none where all prompts are the same.  The
-    other columns of a mismatched row are those of its prompt's row.
+    A mismatched row is the prompt of one row and the completion of the next one whose prompt is another (the first
+    follows the last; the very next one where all prompts are the same), cut off at ``longest`` tokens.  Its other
+    columns are those of its prompt's row.  A single row has none.
     """
     marked = [replace(e, columns={**e.columns, "mismatched": [0.0] * len(e.rows)}) for e in examples]
     rows = [(example, place) for example in marked for place in range(len(example.rows))]
     prompts = [_prompt(example.rows[place]) for example, place in rows]
     added: list[Example] = []
-    for i, (example, place) in enumerate(rows):
+    for i, (example, place) in enumerate(rows if len(rows) > 1 else []):
         following = [(i + step) % len(rows) for step in range(1, len(rows))]
-        other = next((j for j in following if prompts[j] != prompts[i]), None)
-        if other is None:
-            continue
+        other = next((j for j in following if prompts[j] != prompts[i]), following[0])
         row = rows[other][0].rows[rows[other][1]]
         begin = len(prompts[other])
         ids = [*prompts[i], *row.token_ids[begin:]][:longest]
@@ -157,10 +155,10 @@ class DatasetSource:
         self.examples, self.seed, self.pad, self.device = examples, seed, pad, device
         self.batch_size = min(batch_size, len(examples))
         self.mismatched = mismatched
-        if mismatched and (self.batch_size < 2 or len({_prompt(row) for e in examples for row in e.rows}) < 2):
+        if mismatched and self.batch_size < 2:
             raise RecipeError(
-                "this algorithm sets each answer after another example's prompt, which needs two examples or more in a "
-                "batch and two prompts or more in the data; raise batch_size, or give more data"
+                "this algorithm also sets each answer after another example's prompt, which needs two examples or more "
+                "in a batch; raise batch_size, or give more data"
             )
         self.longest = longest_row(examples)
 

@@ -167,7 +167,16 @@ def test_an_answer_to_the_same_prompt_is_no_mismatch():
     same = [example([1, 5], [7, 2]), example([1, 5], [8, 2]), example([1, 6], [9, 2])]
     made = with_mismatched(same, 9)
     assert [list(e.rows[0].token_ids) for e in made[3:]] == [[1, 5, 9, 2], [1, 5, 9, 2], [1, 6, 7, 2]]
-    assert len(with_mismatched(same[:2], 9)) == 2
+
+
+def test_where_all_prompts_are_the_same_the_next_answer_is_taken():
+    same = [example([1, 5], [7 + i, 2]) for i in range(3)]
+    assert [list(e.rows[0].token_ids) for e in with_mismatched(same, 9)[3:]] == [
+        [1, 5, 8, 2],
+        [1, 5, 9, 2],
+        [1, 5, 7, 2],
+    ]
+    assert len(with_mismatched(same[:1], 9)) == 1
 
 
 def test_mismatched_rows_are_no_longer_than_the_longest_row():
@@ -194,8 +203,3 @@ def test_one_example_a_batch_is_refused(count: int, size: int):
     made = [example([1, i], [7, 2]) for i in range(count)]
     with pytest.raises(RecipeError, match="two examples or more in a batch"):
         DatasetSource(made, size, 1, 0, CPU, mismatched=True)
-
-
-def test_data_of_one_prompt_are_refused():
-    with pytest.raises(RecipeError, match="two prompts or more in the data; raise batch_size, or give more data"):
-        DatasetSource([example([1, 5], [7 + i, 2]) for i in range(4)], 4, 1, 0, CPU, mismatched=True)

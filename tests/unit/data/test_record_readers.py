@@ -127,6 +127,15 @@ def test_comparisons(tmp_path: Path, row: Any, prompt: Any, chosen: str, rejecte
     assert (found.prompt.messages or found.prompt.text, found.chosen, found.rejected) == (prompt, chosen, rejected)
 
 
+def test_margin_and_confidence_are_kept(tmp_path: Path) -> None:
+    row = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    found = one(tmp_path, row | {"margin": "2.5", "confidence": 0.75}, readers.read_comparisons)
+    assert (found.margin, found.confidence) == (2.5, 0.75)
+    plain = one(tmp_path, row, readers.read_comparisons)
+    assert (plain.margin, plain.confidence) == (0.0, 1.0)
+    assert "confidence" not in to_json(plain)
+
+
 @pytest.mark.parametrize(
     ("row", "prompt", "response", "label"),
     [
@@ -157,7 +166,7 @@ OWN = [
     (P, readers.read_prompts),
     (Demonstration(P, "r", author="ann", rewrite_of="c0"), readers.read_demonstrations),
     (
-        Comparison("c1", P, "a", "b", tie=True, weight=0.5, margin=1.0, ranking="r1", group="g"),
+        Comparison("c1", P, "a", "b", tie=True, weight=0.5, margin=1.0, confidence=0.75, ranking="r1", group="g"),
         readers.read_comparisons,
     ),
     (Judgement("j1", P, "r", 0.0, criterion="safe", annotator="ann", created=5.0), readers.read_judgements),
@@ -233,6 +242,14 @@ WRONG = [
     ({"text": "t", "label": "good"}, readers.read_judgements, "expected a number or true/false, got 'good'"),
     ({"text": "t", "label": "nan"}, readers.read_judgements, "expected a finite number"),
     ({"chosen": chat("q", "a", "r", "s"), "rejected": chat("q", "b")}, readers.read_comparisons, "more than the last"),
+    ({"prompt": "p", "chosen": "c", "rejected": "r", "confidence": 0}, readers.read_comparisons, "confidence 0 is no"),
+    ({"prompt": "p", "chosen": "c", "rejected": "r", "confidence": 1.5}, readers.read_comparisons, "above 0 and up to"),
+    ({"prompt": "p", "chosen": "c", "rejected": "r", "confidence": "high"}, readers.read_comparisons, "got 'high'"),
+    (
+        {"prompt": {"id": "p", "text": "p"}, "id": "1", "chosen": "c", "rejected": "r", "confidence": -0.5},
+        readers.read_comparisons,
+        "confidence -0.5",
+    ),
     ({"prompt": "p", "completions": ["a"], "ranks": [0]}, readers.read_rankings, "expected a list of ranks"),
     ({"prompt": "p", "completions": ["a"], "ranks": [1, 2]}, readers.read_rankings, "differ in length"),
 ]

@@ -158,7 +158,7 @@ def test_on_policy_training_with_recomputed_activations_is_the_same_training(tmp
         assert other == pytest.approx(one, rel=1e-3, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "reward", "reward-classifier"])
+@pytest.mark.parametrize("name", ["sft", "dpo", "kto", "orpo", "reward", "reward-classifier"])
 def test_evaluation_is_over_all_examples_whatever_the_budget(name: str, tmp_path: Path):
     task = supervised_task(name, tmp_path)
     task = replace(task, held_out=task.examples)

@@ -1,19 +1,22 @@
 """Batches: collated by hand, epochs whole, rollouts trained on as they were sampled."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from tiny_runs import PROMPTS, examples
 
+from assent.errors import DataError
 from assent.rewards.rule import FunctionReward
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.fake import FakeEngine
 from assent.testing.tiny import tiny_tokenizer
+from assent.training.examples import comparison_examples, labelled
 from assent.training.rollouts import RolloutSource
 from assent.training.sources import DatasetSource, Example, Pair, Row, collate
-from assent.types import SamplingSettings
+from assent.types import Comparison, SamplingSettings
 
 CPU = torch.device("cpu")
 
@@ -85,6 +88,47 @@ def test_a_ranking_is_one_example_with_its_answers_once():
         assert row.token_ids[-1] == tokenizer.eos_token_id
         assert row.completion_mask[-1]
         assert not row.completion_mask[0]
+
+
+def compared(*pairs: Comparison) -> list[Example]:
+    return comparison_examples(tiny_tokenizer(), pairs, 60, "error", "test")[0]
+
+
+def test_margin_and_confidence_reach_the_pairs():
+    (example,) = compared(Comparison("1", PROMPTS[0], " a", " b", margin=2.0, weight=0.5, confidence=0.75))
+    assert example.pairs == [Pair(0, 1, weight=0.5, margin=2.0, confidence=0.75)]
+    batch = collate([example], 0, CPU)
+    assert (batch.pairs.margins.item(), batch.pairs.confidence.item()) == (2.0, 0.75)
+
+
+def labels(*pairs: Comparison) -> list[tuple[list[int], float]]:
+    """Of each answer by itself, its tokens and label."""
+    made = labelled(compared(*pairs), "test")
+    assert all(len(example.rows) == 1 and not example.pairs for example in made)
+    return [(list(example.rows[0].token_ids), example.columns["labels"][0]) for example in made]
+
+
+def test_comparisons_become_judgements_of_single_answers():
+    """A pair is a good and a bad answer; the middle one of three won half of its comparisons; ties say nothing."""
+    prompt = PROMPTS[0]
+    (pair,) = compared(Comparison("1", prompt, " good", " bad"))
+    assert labels(Comparison("1", prompt, " good", " bad")) == [
+        (list(pair.rows[0].token_ids), 1.0),
+        (list(pair.rows[1].token_ids), 0.0),
+    ]
+    three = [(" a", " b", False), (" a", " c", False), (" b", " c", False)]
+    ranking = [Comparison(f"{i}", prompt, x, y, tie=t, weight=1 / 3, group="g") for i, (x, y, t) in enumerate(three)]
+    assert [label for _, label in labels(*ranking)] == [1.0, 0.5, 0.0]
+    tied = [replace(ranking[0], tie=True), replace(ranking[1], tie=True), ranking[2]]
+    assert [label for _, label in labels(*tied)] == [1.0, 0.0]
+    doubted = Comparison("1", prompt, " good", " bad", confidence=0.75)
+    assert [label for _, label in labels(doubted)] == [0.75, 0.25]
+
+
+def test_ties_alone_are_no_judgements():
+    with pytest.raises(DataError, match="test: all its comparisons are ties"):
+        labels(Comparison("1", PROMPTS[0], " a", " b", tie=True))
+    assert labelled([], "test") == []
 
 
 def rollouts(prompts: int, engine: Any, **settings: Any) -> RolloutSource:
