@@ -94,14 +94,31 @@ def test_ppo_with_an_entropy_bonus_adds_the_entropy_at_the_prefixes_that_were_me
 def test_ppos_critic_goes_to_the_value_of_each_prefix():
     """The gradient is c1 (V - what is still to come on average), as often as the prefix is met."""
     tables, reference, rewards = setting(WORLD)
-    tokens, mask = WORLD.token_log_probs(tables.logits).detach(), WORLD.all.completion_mask
-    penalty = -BETA * (tokens - WORLD.token_log_probs(reference)) * mask
-    to_come = rewards[:, None] + penalty.flip(1).cumsum(1).flip(1)
-    often = visits(WORLD, tables, torch.ones_like(tokens))
-    value = visits(WORLD, tables, to_come) / often.clamp(min=1e-300)
+    often = visits(WORLD, tables, torch.ones_like(WORLD.all.tokens).double())
+    value = visits(WORLD, tables, to_come(rewards, tables, reference)) / often.clamp(min=1e-300)
     length = WORLD.mean_length(probabilities(WORLD, tables))
     found = in_the_limit("ppo", **PLAIN_PPO, value_clip=0.0, value_coefficient=0.1)["values"]
     same(found, 0.1 * often * (tables.values.detach() - value) / length)
+
+
+def to_come(rewards: Tensor, tables: Tables, reference: Tensor) -> Tensor:
+    """[N, T] the reward less beta times k1 of this token and of those after it."""
+    tokens, mask = WORLD.token_log_probs(tables.logits).detach(), WORLD.all.completion_mask
+    penalty = -BETA * (tokens - WORLD.token_log_probs(reference)) * mask
+    return rewards[:, None] + penalty.flip(1).cumsum(1).flip(1)
+
+
+def test_ppo_then_follows_the_clipped_objective_that_it_states():
+    """E_old[sum over tokens of min(r A, clip(r, 0.9, 1.3) A)] over the mean length, at a policy that has moved."""
+    tables, reference, rewards = setting(WORLD)
+    found, logits, _ = off_policy("ppo", **PLAIN_PPO, clip_low=0.1, clip_high=0.3)
+    mask, old = WORLD.all.completion_mask, probabilities(WORLD, tables)
+    A = to_come(rewards, tables, reference) - WORLD.forward(tables, WORLD.all).values.detach()
+    ratio = (WORLD.token_log_probs(logits) - WORLD.token_log_probs(tables.logits).detach()).exp()
+    assert bool((ratio[mask] > 1.3).any())
+    assert bool((ratio[mask] < 0.9).any())
+    stated = (old[:, None] * torch.minimum(ratio * A, ratio.clamp(0.9, 1.3) * A) * mask).sum()
+    same(-found * WORLD.mean_length(old), torch.autograd.grad(stated, logits)[0])
 
 
 @pytest.mark.parametrize("baseline", ["none", "running"])
