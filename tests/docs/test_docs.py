@@ -32,7 +32,7 @@ PAGES = [
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-LOOP_METRICS = {"learning_rate", "grad_norm", "epoch", "engine_mismatch", "eval_loss", "eval_accuracy"}
+LOOP_METRICS = {"learning_rate", "grad_norm", "epoch", "engine_mismatch", "updates", "eval_loss", "eval_accuracy"}
 """What the loop and the evaluation log beside an algorithm's own figures."""
 
 

@@ -103,15 +103,20 @@ class Training:
             figures |= objective.named({**found, **made})
             prepared.append(batch)
         sums: Sums = {}
-        for minibatches in zip(*map(self._minibatches, self.objectives, prepared), strict=True):
+        planned = list(zip(*map(self._minibatches, self.objectives, prepared), strict=True))
+        updates = 0
+        for minibatches in planned:
             found_now: Sums = {}
             for objective, batch in zip(self.objectives, minibatches, strict=True):
                 found_now |= objective.named(self._accumulate(objective, batch))
             figures["grad_norm"] = self._update(minibatches)
             add_means(sums, found_now)
+            updates += 1
             if self._enough(found_now):
                 break
         figures |= means(sums)
+        if len(planned) > 1:
+            figures["updates"] = float(updates)
         self.step += 1
         return figures, int(sum(batch.mask.sum() for batch in prepared))
 

@@ -11,6 +11,7 @@ from tiny_runs import rollout_task, train, weights
 from assent.errors import RecipeError
 from assent.testing.tiny import tiny_reward
 from assent.training import on_policy
+from assent.training.callbacks import read_metrics
 
 
 def after(folder: Path, **settings: Any) -> dict[str, torch.Tensor]:
@@ -28,6 +29,8 @@ def test_target_kl_leaves_out_the_updates_after_the_one_that_went_above_it(tmp_p
     stopped = after(tmp_path / "stopped", epochs=6, target_kl=1e-9)
     two, six = after(tmp_path / "two", epochs=2), after(tmp_path / "six", epochs=6)
     assert equal(stopped, two)
+    assert [row["updates"] for row in read_metrics(tmp_path / "stopped" / "metrics.jsonl")] == [2.0, 2.0]
+    assert [row["updates"] for row in read_metrics(tmp_path / "six" / "metrics.jsonl")] == [6.0, 6.0]
     assert not equal(stopped, six)
     assert equal(after(tmp_path / "wide", epochs=6, target_kl=1e9), six)
 
