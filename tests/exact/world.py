@@ -259,9 +259,3 @@ def expected_gradient(
         share = orders * float(probabilities[rows].prod())
         total = total + share * step(world, algorithm, settings, tables, drawn, state=state).loss
     return gradients(total, tables)
-
-
-def bias(found: Tensor, true: Tensor) -> tuple[float, float]:
-    """How far ``found`` is from ``true``: the norm of the difference over that of ``true``, and the cosine."""
-    a, b = found.flatten(), true.flatten()
-    return float((a - b).norm() / b.norm()), float(torch.dot(a, b) / (a.norm() * b.norm()))
