@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -41,10 +42,10 @@ def _adversarial(scores: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
 
 def _maximum_entropy(scores: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """-r(demonstration) and the log partition function estimated for it, [P] each: the same for all its pairs."""
-    drawn = scores[pairs.rejected].masked_fill(pairs.ties, -float("inf"))
-    peak = scores.detach().scatter_reduce(0, pairs.chosen, drawn.detach(), "amax")  # [B], so that exp is at most 1
-    sums = (scores - peak).exp().index_add(0, pairs.chosen, (drawn - peak[pairs.chosen]).exp())
-    return -scores[pairs.chosen], (peak + sums.log())[pairs.chosen]
+    shown, drawn = scores[pairs.chosen], scores[pairs.rejected]
+    beside = (pairs.chosen[:, None] == pairs.chosen) & pairs.decided  # [P, P], the samples of the same demonstration
+    samples = drawn.expand(len(pairs), -1).masked_fill(~beside, float("-inf"))
+    return -shown, torch.cat([shown[:, None], samples], 1).logsumexp(1)
 
 
 OBJECTIVES: Mapping[str, Callable[[Tensor, Pairs], tuple[Tensor, Tensor]]] = {

@@ -76,6 +76,11 @@ def test_one_sample_of_maximum_entropy_is_bradley_terry():
     assert float(reduced(torch.tensor([0.3, 1.0]).double(), batch, settings)) == pytest.approx(softplus(0.7))
 
 
+def test_equal_scores_are_half_right():
+    found = loss(Outputs(NONE, NONE, NONE, torch.ones(5, 1)), BATCH, InverseRLSettings())
+    assert float(found.metrics["accuracy"].total / found.metrics["accuracy"].count) == 0.5
+
+
 def test_scores_far_apart_stay_finite():
     settings = InverseRLSettings(objective="maximum-entropy", centre=0.0)
     for far in (-1e4, 1e4):
