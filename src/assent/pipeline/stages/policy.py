@@ -33,6 +33,8 @@ class RolloutStageSettings(OnPolicySettings, PublishSettings):
     model: str = Input("model", description="Model folder or hub name to start from; also the reference")
     data: str = Input("data", description="Prompts: column prompt, messages or text")
     reward: str | None = Input("model", None, "Reward model folder or hub name")
+    reward_weights: dict[str, float] | None = None
+    """What each criterion of a reward model with several counts in the reward; unset = the mean of all."""
     reward_function: str | None = None
     """A function of prompt and completion text instead, as module:function or path.py:function."""
     pretrain_data: str | None = Input("data", None, "Texts whose log-likelihood is mixed in (PPO-ptx): column text")
@@ -99,7 +101,7 @@ def _reward(policy: Policy, settings: RolloutStageSettings) -> _Reward:
     if settings.reward is None:
         return _Reward(FunctionReward(load_function(str(settings.reward_function))), None)
     model = load_reward_model(settings.reward, pick_device()).requires_grad_(False)
-    source = ModelReward(model, policy.tokenizer, settings.token_budget)
+    source = ModelReward(model, policy.tokenizer, settings.token_budget, settings.reward_weights)
     return _Reward(source, model if source.same_tokenizer else None)
 
 

@@ -8,7 +8,7 @@ from assent.algorithms.base import Algorithm
 from assent.models.device import pick_device
 from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, fit
+from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
 from assent.training.roles import Roles
 from assent.training.supervised import DatasetSettings
 
@@ -31,7 +31,8 @@ def preference_stage(algorithm: Algorithm, stage_settings: type[PreferenceStageS
             reference = policy.frozen_copy()
         roles = Roles(policy=policy, reference=reference)
         kinds = dict.fromkeys(sorted(algorithm.data), algorithm)
-        _, figures = fit(settings, context, roles, policy, kinds, metric="accuracy")
+        data = read_data(settings, context, policy, kinds)
+        figures = fit(settings, context, roles, policy, algorithm, data, metric="accuracy")
         finish(policy, settings, algorithm.name, settings.model, context)
         return figures
 

@@ -7,7 +7,7 @@ from assent.data.readers import read_texts
 from assent.models.device import pick_device
 from assent.models.new import ShapeSettings, new_causal, train_tokenizer
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, fit
+from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
 from assent.training.roles import Roles
 from assent.training.supervised import DatasetSettings
 
@@ -23,7 +23,8 @@ def run(settings: PretrainSettings, context: Context) -> Metrics:
     texts = read_texts(settings.data)
     tokenizer = train_tokenizer(texts, settings.vocab_size)
     policy = new_causal(tokenizer, settings, context.seed, pick_device())
-    _, figures = fit(settings, context, Roles(policy=policy), policy, {"texts": ALGORITHM})
+    data = read_data(settings, context, policy, {"texts": ALGORITHM})
+    figures = fit(settings, context, Roles(policy=policy), policy, ALGORITHM, data)
     finish(policy, settings, "pretraining", "a new model", context)
     return {"parameters": sum(p.numel() for p in policy.parameters()), **figures}
 

@@ -9,7 +9,7 @@ from assent.data.tokenizers import set_bos
 from assent.models.device import pick_device
 from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, fit
+from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
 from assent.training.roles import Roles
 from assent.training.supervised import DatasetSettings
 
@@ -31,7 +31,9 @@ def run(settings: SFTStageSettings, context: Context) -> Metrics:
     if settings.add_bos is not None:
         set_bos(policy.tokenizer, settings.add_bos)
     algorithms = {"demonstrations": ALGORITHM, "texts": ALGORITHM}
-    _, figures = fit(settings, context, Roles(policy=policy), policy, algorithms, turns=settings.turns)
+    options = {"demonstrations": {"turns": settings.turns}}
+    data = read_data(settings, context, policy, algorithms, options)
+    figures = fit(settings, context, Roles(policy=policy), policy, ALGORITHM, data)
     finish(policy, settings, "sft", settings.model, context)
     return figures
 

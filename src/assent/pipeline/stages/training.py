@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
 from assent.algorithms.base import Algorithm
 from assent.config import Settings
-from assent.data.chat import Turns
 from assent.data.readers import (
     OnEmpty,
     describe,
@@ -60,6 +59,10 @@ _COLUMNS = {
 }
 
 
+Options = Mapping[str, Mapping[str, Any]]
+"""Kind of examples -> what else its encoder is told, such as the heads of a reward model."""
+
+
 def read_examples(
     tokenizer: Any,
     source: str,
@@ -68,12 +71,9 @@ def read_examples(
     overlong: Overlong,
     context: Context,
     empty: OnEmpty = "error",
-    turns: Turns = "last",
+    options: Options | None = None,
 ) -> tuple[str, list[Example]]:
-    """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken.
-
-    ``turns``: which of the assistant's turns are trained, of demonstrations that are conversations.
-    """
+    """The examples of a data file, and which of the ``kinds`` it holds; the first that fits is taken."""
     found = describe(source)
     kind = next((kind for kind in kinds if kind in found), None)
     if kind is None:
@@ -82,13 +82,12 @@ def read_examples(
         columns, fits = ", ".join(first.values) or "none", f", which fit {' or '.join(found)}" if found else ""
         raise DataError(f"expected {wanted}; its columns are {columns}{fits}", source, first.line)
     read, encode = _READERS[kind]
-    if kind == "demonstrations":
-        encode = partial(demonstration_examples, turns=turns)
     records = read(source, empty=empty)
     skipped = sum(1 for _ in read_rows(source)) - len(records) if empty == "skip" else 0
     if skipped:
         context.say(f"{source}: {skipped} rows with an empty text left out")
-    examples, dropped = encode(tokenizer, records, max_length, overlong, source)  # pyright: ignore[reportArgumentType]
+    given = (options or {}).get(kind, {})
+    examples, dropped = encode(tokenizer, records, max_length, overlong, source, **given)  # pyright: ignore[reportArgumentType]
     if dropped:
         context.say(f"{source}: {dropped} rows over {max_length} tokens left out")
     return kind, examples
@@ -101,21 +100,28 @@ def row_limit(context_length: int, wanted: int | None) -> int:
     return wanted or context_length
 
 
-def fit(
+@dataclass(frozen=True)
+class Data:
+    """The examples of a training stage."""
+
+    kind: str
+    trained: list[Example]
+    held_out: list[Example]
+
+
+def read_data(
     settings: Any,
     context: Context,
-    roles: Roles,
     model: Policy | RewardModel,
     algorithms: Mapping[str, Algorithm],
-    metric: str = "loss",
-    turns: Turns = "last",
-) -> tuple[str, dict[str, float]]:
-    """Train ``roles`` on the settings' ``data``, by the algorithm for the kind of examples that it holds.
+    options: Options | None = None,
+) -> Data:
+    """The examples of the settings' ``data``, and of ``eval_data`` or the ``eval_split``.
 
-    ``settings`` is a :class:`DatasetSettings` with ``data`` and ``eval_data``.  Returns the kind and the figures.
+    ``settings`` is a :class:`DatasetSettings` with ``data`` and ``eval_data``.
     """
     limit, kinds = row_limit(model.context_length, settings.max_length), tuple(algorithms)
-    rest = (limit, settings.overlong, context, settings.empty, turns)
+    rest = (limit, settings.overlong, context, settings.empty, options)
     kind, examples = read_examples(model.tokenizer, settings.data, kinds, *rest)
     if settings.eval_data:
         trained = examples
@@ -124,21 +130,35 @@ def fit(
         trained, held_out = split_examples(examples, settings.eval_split, context.seed)
     if kind == "comparisons" and "labels" in algorithms[kind].needs:
         trained, held_out = (labelled(part, settings.data) for part in (trained, held_out))
-    task = Task(
-        roles=roles,
-        algorithm=algorithms[kind],
-        examples=trained,
-        held_out=held_out,
-        settings=settings,
-        pad=model.tokenizer.pad_token_id,
-        folder=context.out,
-        seed=context.seed,
-        progress=context.progress,
-        say=context.say,
-        metric=metric,
-        greater_is_better=metric == "accuracy",
+    return Data(kind, trained, held_out)
+
+
+def fit(
+    settings: Any,
+    context: Context,
+    roles: Roles,
+    model: Policy | RewardModel,
+    algorithm: Algorithm,
+    data: Data,
+    metric: str = "loss",
+) -> dict[str, float]:
+    """Train ``roles`` on the ``data``, and return the figures."""
+    return train(
+        Task(
+            roles=roles,
+            algorithm=algorithm,
+            examples=data.trained,
+            held_out=data.held_out,
+            settings=settings,
+            pad=model.tokenizer.pad_token_id,
+            folder=context.out,
+            seed=context.seed,
+            progress=context.progress,
+            say=context.say,
+            metric=metric,
+            greater_is_better=metric == "accuracy",
+        )
     )
-    return kind, train(task)
 
 
 def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
