@@ -22,7 +22,7 @@ from assent.models.policy import Policy
 from assent.models.save import save_model
 from assent.models.scalar import RewardModel
 from assent.rewards.source import Scores
-from assent.rollout.local import LocalEngine
+from assent.rollout.plain import local_engine
 from assent.training.critic import CriticSettings
 from assent.training.on_policy import (
     OnPolicySettings,
@@ -81,7 +81,7 @@ class Trainer:
         self.seed, self._base = seed, str(model) if isinstance(model, (str, Path)) else "a model in memory"
         self._given = _GivenBatch()
         self._drawn_at, self._draws = -1, 0
-        self._engine = LocalEngine(self.model, self.settings.slots)
+        self._engine = local_engine(self.model, self.settings.slots)
         task = OnPolicyTask(
             policy=self.model,
             reward=_NoReward(),
