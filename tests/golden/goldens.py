@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,17 +56,31 @@ def halves(rows: int, dtype: torch.dtype, margins: Tensor | None = None) -> Pair
     return Pairs.of(torch.stack([first, first + rows // 2], 1), margins=margins).to(dtype)
 
 
+def scored_batch(rows: Rows, margins: bool, dtype: torch.dtype = torch.float64) -> Batch:
+    """Pairs of which only the reward model's scores count, with the fixture's margins or with none."""
+    count = len(rows["scores"])
+    one_token = {"prompt_lengths": [1] * count, "completion_lengths": [1] * count}
+    apart = torch.tensor(rows["margins"], dtype=torch.float64) if margins else None
+    return replace(batch_of(one_token, dtype), pairs=halves(count, dtype, apart))
+
+
+def prepared(name: str, settings: Mapping[str, Any], batch: Batch) -> Batch:
+    """What the algorithm's ``prepare`` makes of the batch, at its first update."""
+    algorithm = load_algorithm(name)
+    chosen = algorithm.Settings(**settings)
+    return algorithm.prepare(batch, chosen, algorithm.initial_state(chosen))[0]
+
+
 def run(name: str, settings: Mapping[str, Any], batch: Batch, **leaves: Tensor) -> Result:
-    """``prepare``, ``weights``, ``loss`` and the loop's reduction, on outputs that are the ``leaves``, then backward.
+    """``weights``, ``loss`` and the loop's reduction of a prepared batch, on outputs that are the ``leaves``; backward.
 
     ``leaves``: logprobs, values and entropy [B, T] by the number of the row; scores [B, 1].
     """
     algorithm = load_algorithm(name)
     chosen = algorithm.Settings(**settings)
-    prepared, _, _ = algorithm.prepare(batch, chosen, algorithm.initial_state(chosen))
     dtype = next(iter(leaves.values())).dtype
     tables = {key: value.detach().requires_grad_() for key, value in leaves.items()}
-    there, width = prepared.tokens[:, 0], prepared.tokens.shape[1]
+    there, width = batch.tokens[:, 0], batch.tokens.shape[1]
     empty = torch.zeros(0, dtype=dtype)
     outputs = Outputs(
         **{
@@ -74,13 +88,13 @@ def run(name: str, settings: Mapping[str, Any], batch: Batch, **leaves: Tensor) 
             for key in ("logprobs", "entropy", "values", "scores")
         }
     )
-    parts = algorithm.weights(prepared, chosen)
-    loss = algorithm.loss(outputs, prepared, chosen)
+    parts = algorithm.weights(batch, chosen)
+    loss = algorithm.loss(outputs, batch, chosen)
     total = reduce_loss(loss.terms, loss.coefficients, parts, {key: part.count for key, part in parts.items()})
     total.backward()
     gradients = {key: empty if table.grad is None else table.grad for key, table in tables.items()}
     first = "scores" if "scores" in tables else "logprobs"
-    return Result(float(total.detach()), gradients[first], gradients.get("values", empty), prepared)
+    return Result(float(total.detach()), gradients[first], gradients.get("values", empty), batch)
 
 
 def distance(found: Tensor, golden: Tensor) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assent.algorithms.batch import Batch
 from tests.golden.fixture import Rows, padded
-from tests.golden.goldens import Result, Spoil, batch_of, distance, halves, loss_distance, run
+from tests.golden.goldens import Result, Spoil, batch_of, distance, halves, loss_distance, prepared, run, scored_batch
 
 GOLDENS = json.loads((Path(__file__).parent / "trl-1.16.0.json").read_text())
 INPUTS, CASES = GOLDENS["inputs"], GOLDENS["cases"]
@@ -114,10 +114,11 @@ def compute(name: str, dtype: torch.dtype, spoil: Spoil = unspoilt) -> Result:
     algorithm = name.split("-")[0]
     settings = SETTINGS[algorithm](golden["settings"])
     if algorithm == "reward":
-        batch = spoil(scored_batch(rows, golden["settings"]["margin"], dtype))
+        batch = prepared(algorithm, settings, spoil(scored_batch(rows, golden["settings"]["margin"], dtype)))
         return run(algorithm, settings, batch, scores=torch.tensor(rows["scores"], dtype=dtype)[:, None])
     logprobs = padded(rows, "logprobs").to(dtype)
-    return run(algorithm, settings, spoil(token_batch(rows, logprobs)), logprobs=logprobs)
+    batch = prepared(algorithm, settings, spoil(token_batch(rows, logprobs)))
+    return run(algorithm, settings, batch, logprobs=logprobs)
 
 
 def token_batch(rows: Rows, logprobs: Tensor) -> Batch:
@@ -130,14 +131,6 @@ def token_batch(rows: Rows, logprobs: Tensor) -> Batch:
     batch = batch_of(rows, logprobs.dtype, **columns)
     in_pairs = not columns and "ref_logprobs" in rows
     return replace(batch, pairs=halves(batch.rows, logprobs.dtype)) if in_pairs else batch
-
-
-def scored_batch(rows: Rows, margins: bool, dtype: torch.dtype) -> Batch:
-    """Rows of which only the reward model's scores count."""
-    count = len(rows["scores"])
-    one_token = {"prompt_lengths": [1] * count, "completion_lengths": [1] * count}
-    apart = torch.tensor(rows["margins"], dtype=torch.float64) if margins else None
-    return replace(batch_of(one_token, dtype), pairs=halves(count, dtype, apart))
 
 
 def golden_gradient(name: str) -> Tensor:

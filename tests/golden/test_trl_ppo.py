@@ -16,7 +16,7 @@ from assent.algorithms.base import token_mean
 from assent.algorithms.batch import Batch
 from assent.algorithms.surrogates import clipped_surrogate, clipped_value_loss, log_ratio
 from tests.golden.fixture import Rows, masks, padded
-from tests.golden.goldens import Result, Spoil, batch_of, distance, loss_distance, run
+from tests.golden.goldens import Result, Spoil, batch_of, distance, loss_distance, prepared, run
 
 GOLDENS = json.loads((Path(__file__).parent / "trl-1.12.0.json").read_text())
 INPUTS, CASES = GOLDENS["inputs"], GOLDENS["cases"]
@@ -64,8 +64,9 @@ def compute(name: str, dtype: torch.dtype, spoil: Spoil = unspoilt) -> Result:
     golden = CASES[name]
     rows = INPUTS[golden["inputs"]]
     logprobs, values = (padded(rows, key).to(dtype) for key in ("logprobs", "values"))
-    batch = spoil(rollouts(rows, dtype))
-    return run("ppo", settings_of(golden), batch, logprobs=logprobs, values=values, entropy=torch.ones_like(values))
+    settings = settings_of(golden)
+    batch = prepared("ppo", settings, spoil(rollouts(rows, dtype)))
+    return run("ppo", settings, batch, logprobs=logprobs, values=values, entropy=torch.ones_like(values))
 
 
 def completions(name: str, key: str) -> Tensor:
@@ -121,18 +122,18 @@ def test_completions_that_ended_are_as_in_trl_once_they_have_its_state_after_the
 
     # TRL whitens advantages over real tokens alone, so that assent's whitening comes after.
     settings = {**settings_of(golden), "whiten_advantages": False}
-    prepared = run("ppo", settings, batch, logprobs=logprobs, values=values, entropy=torch.ones_like(values)).batch
-    advantages = whiten(prepared["advantages"], narrow)
+    batch = prepared("ppo", settings, batch)
+    advantages = whiten(batch["advantages"], narrow)
     change = log_ratio(logprobs, batch["old_logprobs"])
     policy, _ = clipped_surrogate(change, advantages, settings["clip_low"], settings["clip_high"])
-    value = clipped_value_loss(values, batch["values"], prepared["returns"], settings["value_clip"])
+    value = clipped_value_loss(values, batch["values"], batch["returns"], settings["value_clip"])
     policy_loss, value_loss = (
         (terms * part.weights).sum() / part.count
         for terms, part in ((policy, token_mean(narrow)), (value, token_mean(wide)))
     )
     (policy_loss + settings["value_coefficient"] * value_loss).backward()
 
-    assert prepared["returns"][wide].tolist() == pytest.approx(completions(name, "returns")[wide[:, prompt:]].tolist())
+    assert batch["returns"][wide].tolist() == pytest.approx(completions(name, "returns")[wide[:, prompt:]].tolist())
     assert distance(advantages[:, prompt:], completions(name, "advantages")) < 1e-9
     assert policy_loss.item() == pytest.approx(golden["policy_loss"], rel=1e-9)
     assert value_loss.item() == pytest.approx(golden["value_loss"], rel=1e-9)
