@@ -85,6 +85,7 @@ def test_the_gradient_is_the_score_function_times_the_truncated_weight(
     [
         (1.0, 0.9, 3.0, 0.2, 0.5 * 4.0, -2.0),  # within the clip
         (2.0, 1.0, 3.0, 0.2, 0.5 * 1.8**2, 0.0),  # moved past it towards the target: held
+        (-1.0, -2.0, 1.0, 0.2, 0.5 * 2.8**2, 0.0),  # the same, below zero
         (0.0, 1.0, 3.0, 0.2, 0.5 * 9.0, -3.0),  # moved past it away from the target: pulled back
         (2.0, 1.0, 3.0, 0.0, 0.5, -1.0),  # no clipping
     ],
