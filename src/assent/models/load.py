@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from assent.data.hub import hub_answers
-from assent.data.tokenizers import ensure_pad_token, load_tokenizer, set_encoder_prompts
+from assent.data.tokenizers import ensure_pad_token, explain, load_tokenizer, set_encoder_prompts
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
 from assent.models.policy import Policy
@@ -32,7 +32,7 @@ def load_policy(source: str | Path, device: str = "cpu") -> Policy:
     _check_folder(source)
     if _stored_labels(source) is not None:
         raise ModelError(f"{source}: is a reward model or classifier, expected a language model")
-    two_parts = _is_encoder_decoder(source)
+    two_parts = bool(_config(source).is_encoder_decoder)
     model, info, tokenizer = _load(source, AutoModelForSeq2SeqLM if two_parts else AutoModelForCausalLM)
     _refuse_missing(source, info["missing_keys"])
     _fit_embeddings(model, tokenizer)
@@ -109,10 +109,6 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
     model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
     _refuse_non_finite(source, model)
     return model, info, tokenizer
-
-
-def _is_encoder_decoder(source: str | Path) -> bool:
-    return bool(_config(source).is_encoder_decoder)
 
 
 def _config(source: str | Path) -> Any:
@@ -219,6 +215,8 @@ def _guarded(source: str | Path, load: Any) -> Any:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         if os.path.isdir(source):
             raise ModelError(f"{source}: cannot be loaded: {_first_line(error)}") from None
+        if not hub_answers(source):
+            raise explain(error, str(source)) from None
         raise ModelError(
             f"{source}: cannot be had from the hub ({_first_line(error)}); check the network and the name, or give a "
             "local model folder"
