@@ -115,7 +115,7 @@ MODELS: list[tuple[Break, str, str]] = [
     (_weights(lambda w: {k: v for k, v in w.items() if "score" not in k}, "reward"), PPO + "--reward reward",
      "reward: the reward head is missing (no weight 'score.weight')"),
     (_config("reward", id2label={"0": "a", "1": "b"}), PPO + "--reward reward", "has 2 labels, and a reward model has"),
-    (_nothing, "sft --model reward --data text.jsonl", "reward: is a reward model or classifier, expected a language model"),
+    (_nothing, "sft --model reward --data text.jsonl", "reward: is a reward model or classifier, expected a"),
     (_nothing, "ppo --model gpt2 --data prompts.jsonl --max-new-tokens 6 --reward reward --critic reward",
      "critic: reward needs a causal reward model with the policy's own tokenizer; use critic: policy"),
     (_config("reward", max_position_embeddings=8), PPO + "--reward reward", "the reward model's context of 8 tokens"),
