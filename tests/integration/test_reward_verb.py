@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from assent.cli import main
@@ -27,9 +26,13 @@ Run = Callable[..., Path]
 def _here(workshop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workshop)
     if not Path("criteria.jsonl").exists():
-        write_rows(Path("criteria.jsonl"), (_pair(i) for i in range(32)))
-        write_rows(Path("marks.jsonl"), (_mark(i) for i in range(32)))
-        write_rows(Path("ranked.jsonl"), (_ranking(i) for i in range(24)))
+        _write(Path("criteria.jsonl"), (_pair(i) for i in range(32)))
+        _write(Path("marks.jsonl"), (_mark(i) for i in range(32)))
+        _write(Path("ranked.jsonl"), (_ranking(i) for i in range(24)))
+
+
+def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def _pair(i: int) -> dict[str, str]:

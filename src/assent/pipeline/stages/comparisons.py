@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -12,8 +13,9 @@ from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_rankings
 from assent.errors import DataError
 from assent.feedback.comparisons import comparisons_from_rankings
+from assent.feedback.reliability import Reliability, reliability
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.types import Ranking
+from assent.types import Comparison, Ranking
 
 
 class ComparisonSettings(Settings):
@@ -22,6 +24,9 @@ class ComparisonSettings(Settings):
     data: str = Input("data", description="Rankings, as the collect stage or `assent label export` writes them")
     held_out: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of the prompts whose comparisons are kept apart, in held_out.jsonl; above 0, one prompt at least."""
+    reliability: bool = False
+    """Write how often the annotator is right as each comparison's confidence, from the training prompts that several
+    annotators ranked; 1 for those who shared none."""
 
 
 def run(settings: ComparisonSettings, context: Context) -> Metrics:
@@ -29,13 +34,37 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
     kept_apart = _kept_apart(rankings, settings, context.seed)
     apart = [r for r in rankings if r.prompt.id in kept_apart]
     trained = [r for r in rankings if r.prompt.id not in kept_apart]
+    found = _reliability(trained, settings) if settings.reliability else {}
     written = {
-        name: write_jsonl(context.out / f"{name}.jsonl", comparisons_from_rankings(part))
+        name: write_jsonl(context.out / f"{name}.jsonl", _comparisons(part, found))
         for name, part in (("train", trained), ("held_out", apart))
     }
     if not written["train"]:
         raise DataError("its rankings make no comparison; a ranking needs two answers of different text", settings.data)
-    return {"rankings": len(rankings), "comparisons": written["train"], "held_out_comparisons": written["held_out"]}
+    return {
+        "rankings": len(rankings),
+        "comparisons": written["train"],
+        "held_out_comparisons": written["held_out"],
+        **{f"reliability/{name}": figures.right for name, figures in found.items()},
+        **{f"reliability_low/{name}": figures.low for name, figures in found.items()},
+        **{f"reliability_high/{name}": figures.high for name, figures in found.items()},
+    }
+
+
+def _reliability(rankings: Sequence[Ranking], settings: ComparisonSettings) -> Mapping[str, Reliability]:
+    found = reliability(rankings)
+    if not found:
+        raise DataError(
+            "no two annotators put the same two answers in an order, so nothing can be told of their reliability; let "
+            "several answer the same questions, or leave reliability off",
+            settings.data,
+        )
+    return found
+
+
+def _comparisons(rankings: Sequence[Ranking], found: Mapping[str, Reliability]) -> list[Comparison]:
+    made = comparisons_from_rankings(rankings)
+    return [replace(c, confidence=found[c.annotator].right) if c.annotator in found else c for c in made]
 
 
 def _kept_apart(rankings: Sequence[Ranking], settings: ComparisonSettings, seed: int) -> set[str]:
