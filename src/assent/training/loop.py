@@ -15,40 +15,20 @@ from typing import Any, NoReturn
 
 import torch
 
-from assent.algorithms.base import Algorithm, State
+from assent.algorithms.base import State
 from assent.algorithms.batch import Batch
-from assent.data.microbatch import epoch_order
 from assent.errors import NonFiniteError
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import load_newest, save_checkpoint
 from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
+from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, place_epsilon, schedule
 from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
-from assent.training.sources import Source
 from assent.types import short_id
 
 _COMPUTED = ("ref_logprobs", "old_logprobs", "values")
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One thing to optimise: where its batches come from, what is done with them, and its share of the gradient."""
-
-    source: Source
-    algorithm: Algorithm
-    settings: Any
-    coefficient: float = 1.0
-    epochs: int = 1
-    """Passes over each batch."""
-    minibatches: int = 1
-    """Optimiser updates per pass."""
-    name: str = ""
-    """Stands before the names of its figures, to tell them from those of the other objectives."""
-
-    def named(self, figures: Mapping[str, Any]) -> dict[str, Any]:
-        return {self.name + key: value for key, value in figures.items()}
 
 
 @dataclass
@@ -102,45 +82,36 @@ class Training:
             batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
             figures |= objective.named({**found, **made})
             prepared.append(batch)
+        seed = int(short_id(self.seed, self.step), 16)
+        planned = list(
+            zip(*(o.update_batches(b, seed) for o, b in zip(self.objectives, prepared, strict=True)), strict=True)
+        )
         sums: Sums = {}
-        planned = list(zip(*map(self._minibatches, self.objectives, prepared), strict=True))
-        updates = 0
-        for minibatches in planned:
-            found_now: Sums = {}
-            for objective, batch in zip(self.objectives, minibatches, strict=True):
-                found_now |= objective.named(self._accumulate(objective, batch))
-            figures["grad_norm"] = self._update(minibatches)
-            add_means(sums, found_now)
+        updates, enough = 0, False
+        while updates < len(planned) and not enough:
+            enough = self._one_update(planned[updates], sums, figures)
             updates += 1
-            if self._enough(found_now):
-                break
         figures |= means(sums)
         if len(planned) > 1:
             figures["updates"] = float(updates)
         self.step += 1
         return figures, int(sum(batch.mask.sum() for batch in prepared))
 
-    def _enough(self, sums: Sums) -> bool:
-        found = means(sums)
-        return any(o.algorithm.enough(found, o.settings) for o in self.objectives)
+    def _one_update(self, batches: Sequence[Batch], sums: Sums, figures: dict[str, float]) -> bool:
+        """Every objective's gradient, and one step of the optimisers; whether an algorithm has had enough."""
+        enough = False
+        for objective, batch in zip(self.objectives, batches, strict=True):
+            found = self._accumulate(objective, batch)
+            enough |= objective.algorithm.enough(means(found), objective.settings)
+            add_means(sums, objective.named(found))
+        figures["grad_norm"] = self._update(batches)
+        return enough
 
     def _accumulate(self, objective: Objective, batch: Batch) -> Sums:
         budget, fail = self.loop.token_budget, self._stop_non_finite
         return accumulate(
             objective.algorithm, objective.settings, objective.coefficient, self.roles, batch, budget, fail
         )
-
-    def _minibatches(self, objective: Objective, batch: Batch) -> list[Batch]:
-        """The batch of each optimiser update; whole groups go together."""
-        if objective.epochs * objective.minibatches == 1:
-            return [batch]
-        groups = batch.groups.unique()
-        out: list[Batch] = []
-        for epoch in range(objective.epochs):
-            order = torch.as_tensor(epoch_order(len(groups), int(short_id(self.seed, self.step), 16), epoch))
-            for chosen in groups[order.to(groups.device)].tensor_split(objective.minibatches):
-                out.append(batch.select(torch.isin(batch.groups, chosen).nonzero()[:, 0]))
-        return out
 
     def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []

@@ -21,7 +21,8 @@ from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.training.callbacks import Callback, MetricsLog, ShowProgress
 from assent.training.critic import start_critic
-from assent.training.loop import Objective, Training
+from assent.training.loop import Training
+from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.rollouts import RolloutSource

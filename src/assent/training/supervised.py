@@ -16,7 +16,8 @@ from assent.data.microbatch import epoch_order
 from assent.errors import RecipeError
 from assent.training.callbacks import Evaluation, MetricsLog, ShowProgress
 from assent.training.gradient import Sums, add_means, microbatch_rows
-from assent.training.loop import Objective, Training, annotate, means
+from assent.training.loop import Training, annotate, means
+from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.sources import DatasetSource, Example, collate, longest_row, with_mismatched

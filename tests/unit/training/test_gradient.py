@@ -15,7 +15,8 @@ from assent.rollout.local import LocalEngine
 from assent.testing.tiny import tiny_causal
 from assent.training.callbacks import read_metrics
 from assent.training.critic import start_critic
-from assent.training.loop import Objective, Training
+from assent.training.loop import Training
+from assent.training.objective import Objective
 from assent.training.roles import Roles
 from assent.training.rollouts import RolloutSource
 from assent.training.sources import DatasetSource
