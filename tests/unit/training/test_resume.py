@@ -69,7 +69,7 @@ def test_resume_is_exact(name: str, stop: Callable[[], None], tmp_path: Path):
 
 def test_the_run_learned_something_at_every_step(tmp_path: Path):
     for name in EVERY:
-        train(name, tmp_path / name)
+        train(name, tmp_path / name, epochs=1, minibatches=1)  # later updates on a batch may all be clipped
         rows = read_metrics(tmp_path / name / "metrics.jsonl")
         assert len({row["grad_norm"] for row in rows}) == 6
         assert all(row["grad_norm"] > 1e-4 for row in rows), name
