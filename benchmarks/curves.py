@@ -37,7 +37,7 @@ from assent.training.sources import stream_places
 from assent.types import Completion, Judgement, SamplingSettings
 
 FOLDER = Path(__file__).parents[1] / "docs/algorithms/curves"
-STEPS, BATCH, EVERY = 60, 128, 10
+STEPS, BATCH, EVERY = 60, 128, 15
 PROMPTS = 250
 COMPLETIONS_RANKED = 8000
 SHARES = (0.25, 0.5, 1.0)
@@ -117,7 +117,7 @@ class Judge:
 
 
 def on_policy(name: str, run: Path, seed: int) -> Iterator[Point]:
-    """Win rate and KL after every ten batches of 128 completions."""
+    """Win rate and KL after every fifteen batches of 128 completions."""
     judge = Judge(run)
     known = load_algorithm(name).Settings.model_fields
     given = {k: v for k, v in ON_POLICY[name].items() if k in known or k != "missing_eos_penalty"}

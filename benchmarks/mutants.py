@@ -26,7 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "src/assent/algorithms"
-TESTS = ("tests/unit/algorithms", "tests/exact", "tests/golden", "tests/contracts/test_algorithms.py")
+TESTS = (("tests/unit/algorithms",), ("tests/golden", "tests/contracts/test_algorithms.py"), ("tests/exact",))
+"""What is run against a mutant: the quick tests first, and the others only where those pass."""
 LEFT_ALONE = {"__init__"}
 """Modules without mathematics."""
 LOGGED = {"rollout_figures"}
@@ -220,33 +221,34 @@ class Planted(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         return self.source
 
 
-def tests_for(module: str) -> list[str]:
-    """The test files, the module's own first."""
-    own = [path for path in (ROOT / "tests").rglob(f"test_{module}.py") if "algorithms" in path.parts]
-    return [*map(str, own), *(str(ROOT / test) for test in TESTS if (ROOT / test).exists())]
+def test_runs(module: str) -> list[list[str]]:
+    """The test files of each run, the module's own first."""
+    own = [str(path) for path in (ROOT / "tests").rglob(f"test_{module}.py") if "algorithms" in path.parts]
+    runs = [[str(ROOT / test) for test in tests if (ROOT / test).exists()] for tests in TESTS]
+    return [*([own] if own else []), *(run for run in runs if run)]
 
 
 def survives(mutant: Mutant | None) -> bool:
     """Run in a process of its own: whether every test passes with the mutant in place."""
     import pytest
 
-    module = mutant.module if mutant else "base"
     if mutant is not None:
         sys.meta_path.insert(0, Planted(f"assent.algorithms.{mutant.module}", mutant.source))
-    # Timeouts need no care: no mutant changes a loop.  The docs' tests and whole models are not needed to tell.
-    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests_for(module)]
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        status = pytest.main(arguments)
-    if mutant is None and status != 0:
-        sys.__stdout__.write(said.getvalue())  # pyright: ignore[reportOptionalMemberAccess]
-    return status == 0
+    for run in test_runs(mutant.module if mutant else "base"):
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *run])
+        if status != 0:
+            if mutant is None:
+                print(said.getvalue(), file=sys.__stdout__)
+            return False
+    return True
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Plant errors in the algorithms; every one must be caught by a test.")
     parser.add_argument("--module", action="append", help="only this file of the folder (may be repeated)")
-    parser.add_argument("--per-file", type=int, default=6, help="mutants of each file; 0 = all that there are")
+    parser.add_argument("--per-file", type=int, default=4, help="mutants of each file; 0 = all that there are")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     given = parser.parse_args()
