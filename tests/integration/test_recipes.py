@@ -1,4 +1,4 @@
-"""The two recipes run whole, as a user runs them, and show what they claim."""
+"""The recipes run whole, as a user runs them, and show what they claim."""
 
 from __future__ import annotations
 
@@ -78,3 +78,13 @@ def test_sentiment_reaches_positive_reviews(tmp_path: Path) -> None:
     assert figures["positive_rate_sft"] < 0.75
     assert figures["kl"] > 0
     assert figures["reward_model_accuracy"] > 0.7
+
+
+def test_apprenticeship_learns_from_demonstrations_alone(tmp_path: Path) -> None:
+    out = tmp_path / "apprenticeship"
+    assent("run", "recipes/apprenticeship.yaml", "--out", str(out))
+    figures = json.loads((out / "report.json").read_text())
+    print(figures)
+    assert figures["win_rate"] > 0.53  # people's own reviews win 0.60
+    assert figures["win_rate_low"] > 0.5
+    assert 0 < figures["kl"] < 10
