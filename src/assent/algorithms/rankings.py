@@ -184,7 +184,7 @@ def _padded(items: Sequence[tuple[Sequence[int], Sequence[float]]], like: Tensor
     return torch.tensor(rows, device=like.device), like.new_tensor(shares)
 
 
-def pair_figures(scores: Tensor, pairs: Pairs) -> Mapping[str, Mean]:
+def score_figures(scores: Tensor, pairs: Pairs) -> Mapping[str, Mean]:
     """How well scores [B, H] order the pairs: accuracy (an equal score counts half), margin and mean score."""
     chosen, rejected = scores[pairs.chosen, pairs.heads], scores[pairs.rejected, pairs.heads]
     gap = chosen - rejected

@@ -23,7 +23,7 @@ from assent.algorithms.rankings import (
     comparison_loss,
     davidson,
     half,
-    pair_figures,
+    score_figures,
     rao_kupper,
 )
 
@@ -60,7 +60,7 @@ def loss(outputs: Outputs, batch: Batch, settings: RewardModelSettings) -> Loss:
     return Loss(
         terms={"pair": pair, "centre": (chosen + rejected).square()},
         coefficients={"centre": settings.centre},
-        metrics={"loss": masked_mean(pair, pairs.weights), **pair_figures(outputs.scores, pairs)},
+        metrics={"loss": masked_mean(pair, pairs.weights), **score_figures(outputs.scores, pairs)},
     )
 
 

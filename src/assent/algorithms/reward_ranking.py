@@ -14,7 +14,7 @@ from pydantic import Field
 
 from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, row_mean, unprepared
 from assent.algorithms.batch import Batch, Outputs
-from assent.algorithms.rankings import ScoreSettings, pair_figures, plackett_luce_loss, rankings_of
+from assent.algorithms.rankings import ScoreSettings, score_figures, plackett_luce_loss, rankings_of
 
 
 class RewardRankingSettings(ScoreSettings):
@@ -39,7 +39,7 @@ def loss(outputs: Outputs, batch: Batch, settings: RewardRankingSettings) -> Los
         coefficients={"centre": settings.centre},
         metrics={
             "loss": masked_mean(terms, terms.new_tensor([ranking.weight for ranking in rankings])),
-            **pair_figures(scores, pairs),
+            **score_figures(scores, pairs),
         },
     )
 
