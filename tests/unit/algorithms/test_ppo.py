@@ -172,3 +172,13 @@ def test_the_parts_add_up():
     assert float(ratio.total / ratio.count) == pytest.approx(torch.e**0.1, abs=1e-5)
     kl = found.metrics["approximate_kl"]
     assert float(kl.total / kl.count) == pytest.approx(torch.e**0.1 - 1.1, abs=1e-6)
+
+
+def test_the_share_of_the_returns_that_the_critic_explains():
+    """1 - var(R - V) / var(R), over the five sampled tokens."""
+    from statistics import pvariance
+
+    _, _, figures = prepared()
+    returns, values = [1.0, 1.0, 2.0, 2.0, 2.0], [0.2, 0.4, 0.1, 0.3, 0.5]
+    errors = [r - v for r, v in zip(returns, values, strict=True)]
+    assert figures["value_explained"] == pytest.approx(1 - pvariance(errors) / pvariance(returns), abs=1e-5)
