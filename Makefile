@@ -13,11 +13,12 @@ demo: setup
 test: setup check
 	sh scripts/install-chromium.sh
 	$(BIN)/python -m pytest tests -m "not slow" -n 2 -q
+	$(BIN)/python -m benchmarks.mutants
 	$(BIN)/python -m pytest tests -m slow -q
 
 check: setup
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

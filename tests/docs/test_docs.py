@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -117,14 +118,15 @@ def test_pictures_are_there():
 
 
 def tree() -> list[str]:
-    """Paths in README's tree, by their indentation."""
+    """Paths in README's tree, by their indentation; a line may name several files, with commas."""
     block = next(text for _, text in fences(ROOT / "README.md") if text.startswith("src/assent/"))
     above: list[str] = []
     paths: list[str] = []
     for line in block.splitlines():
-        depth, entry = (len(line) - len(line.lstrip())) // 2, line.split()[0]
-        above = [*above[:depth], entry]
-        paths.append("".join(above))
+        depth, entries = (len(line) - len(line.lstrip())) // 2, re.split(r"\s{2,}", line.strip())[0]
+        for entry in filter(None, re.split(r",\s*", entries)):
+            above = [*above[:depth], entry]
+            paths.append("".join(above))
     return paths
 
 
@@ -132,6 +134,10 @@ def tree() -> list[str]:
 def test_the_tree_is_true(path):
     found = ROOT / path
     assert found.is_dir() if path.endswith("/") else found.is_file()
+
+
+def test_the_tree_names_every_algorithm():
+    assert {f"src/assent/algorithms/{module}.py" for module in ALGORITHMS.values()} - set(tree()) == set()
 
 
 def test_the_tree_names_every_package():
@@ -170,6 +176,15 @@ def test_every_setting_of_an_algorithm_is_on_its_page(name):
 def test_every_page_of_an_algorithm_has_one():
     pages = {path.stem for path in (ROOT / "docs/algorithms").glob("*.md")}
     assert pages == set(ALGORITHMS.values())
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_has_its_curve(name):
+    assert f"](curves/{name}.png)" in page_of(name)
+    curves = json.loads((ROOT / f"docs/algorithms/curves/{name}.json").read_text())
+    for points in curves.values():
+        assert len(points) >= 3
+        assert [point["samples"] for point in points] == sorted({point["samples"] for point in points})
 
 
 def examples() -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,8 +81,9 @@ def test_sentiment_reaches_positive_reviews(tmp_path: Path) -> None:
     assert figures["reward_model_accuracy"] > 0.7
 
 
-def test_apprenticeship_learns_from_demonstrations_alone(tmp_path: Path) -> None:
+def test_apprenticeship_learns_from_demonstrations_alone(quickstart: Path, tmp_path: Path) -> None:
     out = tmp_path / "apprenticeship"
+    shutil.copytree(quickstart / "stages", out / "stages")  # world, base and sft are those of the quickstart
     assent("run", "recipes/apprenticeship.yaml", "--out", str(out))
     figures = json.loads((out / "report.json").read_text())
     print(figures)

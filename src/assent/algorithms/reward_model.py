@@ -23,8 +23,8 @@ from assent.algorithms.rankings import (
     comparison_loss,
     davidson,
     half,
-    score_figures,
     rao_kupper,
+    score_figures,
 )
 
 

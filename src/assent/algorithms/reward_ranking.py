@@ -14,7 +14,7 @@ from pydantic import Field
 
 from assent.algorithms.base import Algorithm, Loss, Part, masked_mean, row_mean, unprepared
 from assent.algorithms.batch import Batch, Outputs
-from assent.algorithms.rankings import ScoreSettings, score_figures, plackett_luce_loss, rankings_of
+from assent.algorithms.rankings import ScoreSettings, plackett_luce_loss, rankings_of, score_figures
 
 
 class RewardRankingSettings(ScoreSettings):
