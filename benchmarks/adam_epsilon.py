@@ -44,10 +44,10 @@ class Silent:
 def approximate_kl(placement: str, seed: int, steps: int) -> list[float]:
     """PPO's approximate KL per token in each of the first ``steps`` batches."""
     policy = new_causal(tiny_tokenizer(), SHAPE, seed)
-    prompts = [Prompt(id=str(i), text=f"The film {i}") for i in range(192)]
+    prompts = [Prompt(id=str(i), text=f"The film {i}") for i in range(64)]
     settings: dict[str, Any] = {
         "max_steps": steps,
-        "batch_size": 192,
+        "batch_size": 64,
         "epochs": 4,
         "max_new_tokens": 24,
         "temperature": 0.7,

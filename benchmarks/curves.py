@@ -58,7 +58,7 @@ ON_POLICY: dict[str, dict[str, Any]] = {
     "kl-control": {**ROLLOUT, "kl_coefficient": 0.1, "epochs": 1, "minibatches": 1, "learning_rate": 1e-3},
     "reinforce": {**ROLLOUT, "kl_coefficient": 0.1, "epochs": 1, "minibatches": 1, "learning_rate": 1e-3},
     "rloo": {**GROUPS, "kl_coefficient": 0.1},
-    "grpo": {**GROUPS, "kl_coefficient": 0.1},
+    "grpo": {**GROUPS, "kl_coefficient": 0.5},
     "rebel": {**GROUPS, "kl_coefficient": 0.1},
     "online-dpo": {**GROUPS},
     "rejection": {**GROUPS},
