@@ -114,6 +114,18 @@ def test_schema_and_doctor(capsys):
     assert "would use" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("off", "answers", "said"),
+    [("1", False, "switched off by HF_HUB_OFFLINE"), ("", True, "answers"), ("", False, "does not answer")],
+)
+def test_doctor_looks_whether_the_hub_answers(off, answers, said, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", off)
+    monkeypatch.setattr("assent.pipeline.doctor.hub_answers", lambda name: answers)
+    assert main(["doctor"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("hub "))
+    assert line.split(",")[0].split(maxsplit=1)[1] == said
+
+
 def test_report(capsys):
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/report.json").write_text('{"win_rate": 0.9}')

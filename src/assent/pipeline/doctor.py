@@ -10,6 +10,7 @@ from importlib import import_module, metadata, util
 from typing import Any
 
 import assent
+from assent.data.hub import hub_answers
 
 PACKAGES = ("transformers", "tokenizers", "safetensors", "huggingface-hub", "datasets", "pyarrow", "pydantic",
             "sqlalchemy", "fastapi", "matplotlib", "scipy")  # fmt: skip
@@ -32,7 +33,8 @@ def examine() -> dict[str, Any]:
         "packages": {name: _version(name) for name in PACKAGES},
         "extras": {name: util.find_spec(module) is not None for name, (module, _) in EXTRAS.items()},
         "hub": {
-            "offline": os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE", "yes"),
+            "offline": os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "TRUE", "YES"),
+            "answers": hub_answers("a name on the hub"),
             "token": bool(os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")),
         },
     }
@@ -78,7 +80,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(f"{name:<16} {'installed' if present else 'not installed'} (optional: {EXTRAS[name][1]})")
     hub = found["hub"]
     token = "with a token" if hub["token"] else "without a token in HF_TOKEN (gated models need one)"
-    lines.append(f"hub              {'offline' if hub['offline'] else 'online'}, {token}")
+    state = "switched off by HF_HUB_OFFLINE" if hub["offline"] else "answers" if hub["answers"] else "does not answer"
+    lines.append(f"hub              {state}, {token}")
     lines.append(f"would use        {found['would_use']}")
     return "\n".join(lines)
 

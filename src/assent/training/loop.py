@@ -128,7 +128,10 @@ class Training:
     def _stop_non_finite(self, what: str, batches: Sequence[Batch]) -> NoReturn:
         path = self.folder / "nonfinite-batch.pt"
         torch.save([{"tokens": b.tokens, "mask": b.completion_mask, **b.columns} for b in batches], path)
-        raise NonFiniteError(f"{what} at step {self.step + 1}: the batch is saved in {path}")
+        raise NonFiniteError(
+            f"{what} at step {self.step + 1}: the batch is saved in {path}; lower learning_rate or give it a warm-up, use "
+            "dtype float32, or look in that batch for a damaged row"
+        )
 
     def save(self) -> None:
         """Write a checkpoint: all that advances, as one."""
