@@ -129,8 +129,8 @@ class Training:
         path = self.folder / "nonfinite-batch.pt"
         torch.save([{"tokens": b.tokens, "mask": b.completion_mask, **b.columns} for b in batches], path)
         raise NonFiniteError(
-            f"{what} at step {self.step + 1}: the batch is saved in {path}; lower learning_rate or give it a warm-up, use "
-            "dtype float32, or look in that batch for a damaged row"
+            f"{what} at step {self.step + 1}: the batch is saved in {path}; lower learning_rate or give it a warm-up, "
+            "use dtype float32, or look in that batch for a damaged row"
         )
 
     def save(self) -> None:
