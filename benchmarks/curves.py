@@ -60,9 +60,9 @@ ON_POLICY: dict[str, dict[str, Any]] = {
     "rloo": {**GROUPS, "kl_coefficient": 0.1},
     "grpo": {**GROUPS, "kl_coefficient": 0.5},
     "rebel": {**GROUPS, "kl_coefficient": 0.1},
-    "online-dpo": {**GROUPS},
-    "rejection": {**GROUPS},
-    "expert-iteration": {**GROUPS},
+    "online-dpo": {**GROUPS, "learning_rate": 1e-4},
+    "rejection": {**GROUPS, "learning_rate": 1e-4, "epochs": 1, "minibatches": 1},
+    "expert-iteration": {**GROUPS, "learning_rate": 1e-4, "epochs": 1, "minibatches": 1},
 }
 """Settings of the algorithms that sample.  Those that do not use a setting of ROLLOUT go without it."""
 OFFLINE: dict[str, dict[str, Any]] = {
