@@ -121,7 +121,8 @@ def test_values_come_from_the_state_before_the_token():
     torch.nn.init.normal_(critic.head.out.weight)
     values = critic.values(tokens, mask, written)
     out = policy.model(input_ids=tokens[:1, :5], labels=tokens[:1, 5:8], output_hidden_states=True)
-    torch.testing.assert_close(values[0, 5:8], out.decoder_hidden_states[-1][0] @ critic.head.out.weight[0])
+    want = out.decoder_hidden_states[-1][0] @ critic.head.out.weight[0]
+    torch.testing.assert_close(values[0, 5:8], want, rtol=1e-4, atol=1e-4)
     shared = ValueHead(32)
     shared.load_state_dict(critic.head.state_dict())
     assert torch.equal(shared(policy.hidden(tokens, mask, written)), values)
