@@ -193,7 +193,7 @@ def _thumbs(run: Path) -> Path:
     for ranking in read_rankings(run / "collect/rankings.jsonl"):
         worst = max((rank for rank in ranking.ranks if rank is not None), default=1)
         for i, (rank, text) in enumerate(zip(ranking.ranks, ranking.texts, strict=True)):
-            if rank == 1 or rank is None or rank == worst:
+            if text.strip() and (rank in (1, None) or rank == worst):
                 judged.append(Judgement(f"{ranking.id}.{i}", ranking.prompt, text, float(rank == 1)))
     path = Path(tempfile.mkdtemp()) / "judgements.jsonl"
     write_jsonl(path, judged)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
-import os
-import traceback
 from collections.abc import Callable, Sequence
-from types import ModuleType
+from typing import Any, cast
 
-from assent.errors import DataError, RecipeError, nearest
+from assent.errors import DataError, RecipeError
 from assent.rewards.source import Scores
 from assent.types import Completion, Prompt
+from assent.user_code import load_object, place_of
 
 
 class FunctionReward:
@@ -32,10 +29,10 @@ class FunctionReward:
         try:
             value = float(self.function(prompt, completion.text))
         except Exception as error:  # the function is the user's own
-            said = " ".join(f"{type(error).__name__}: {error}".split())
+            said = " ".join(f"{type(error).__name__}: {error}".split()) + place_of(error, besides=__file__)
             raise DataError(
-                f"{self.name} failed on completion '{completion.id}' ({said}{_where(error)}); it is called with a "
-                "Prompt and the completion's text, and must return a number"
+                f"{self.name} failed on completion '{completion.id}' ({said}); it is called with a Prompt and the "
+                "completion's text, and must return a number"
             ) from error
         if not math.isfinite(value):
             raise DataError(f"{self.name} gave {value} for completion '{completion.id}': a reward must be finite")
@@ -44,35 +41,7 @@ class FunctionReward:
 
 def load_function(spec: str) -> Callable[[Prompt, str], float]:
     """The function that ``module:function`` or ``path.py:function`` names."""
-    where, _, name = spec.rpartition(":")
-    if not where:
-        raise RecipeError(f"'{spec}': name a function as module:function or path.py:function")
-    try:
-        module = _load_file(where) if where.endswith(".py") else importlib.import_module(where)
-    except RecipeError:
-        raise
-    except Exception as error:  # the module is the user's own
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RecipeError(f"'{spec}': {where} cannot be imported ({said}{_where(error)})") from error
-    function = getattr(module, name, None)
+    function: Any = load_object(spec, "function")
     if not callable(function):
-        raise RecipeError(f"'{spec}': {where} has no function '{name}'{nearest(name, vars(module))}")
-    return function  # pyright: ignore[reportReturnType]
-
-
-def _where(error: Exception) -> str:
-    """File and line of the innermost call, for a person who wrote it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<")]
-    return f", {own[-1].filename}, line {own[-1].lineno}" if own else ""
-
-
-def _load_file(path: str) -> ModuleType:
-    if not os.path.isfile(path):
-        raise RecipeError(f"{path}: no such file")
-    found = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
-    if found is None or found.loader is None:
-        raise RecipeError(f"{path}: cannot be read as Python")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+        raise RecipeError(f"'{spec}' is a {type(function).__name__}, expected a function")
+    return cast(Callable[[Prompt, str], float], function)

@@ -32,6 +32,7 @@ STAGES: dict[str, str] = {
         "rejection",
         "expert-iteration",
         "online-dpo",
+        "train",
         "evaluate",
         "report",
     )
