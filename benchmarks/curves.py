@@ -58,7 +58,7 @@ ON_POLICY: dict[str, dict[str, Any]] = {
     "kl-control": {**ROLLOUT, "kl_coefficient": 0.1, "epochs": 1, "minibatches": 1, "learning_rate": 1e-3},
     "reinforce": {**ROLLOUT, "kl_coefficient": 0.1, "epochs": 1, "minibatches": 1, "learning_rate": 1e-3},
     "rloo": {**GROUPS, "kl_coefficient": 0.1},
-    "grpo": {**GROUPS, "kl_coefficient": 0.5},
+    "grpo": {**GROUPS, "kl_coefficient": 0.2},
     "rebel": {**GROUPS, "kl_coefficient": 0.1},
     "online-dpo": {**GROUPS, "learning_rate": 1e-4},
     "rejection": {**GROUPS, "learning_rate": 1e-4, "epochs": 1, "minibatches": 1},
@@ -72,13 +72,13 @@ OFFLINE: dict[str, dict[str, Any]] = {
     "orpo": {"learning_rate": 3e-4, "batch_size": 16},
     "simpo": {"learning_rate": 1e-4, "batch_size": 16},
     "cpo": {"learning_rate": 1e-4, "batch_size": 16},
-    "spin": {"learning_rate": 3e-4, "batch_size": 16},
+    "spin": {"learning_rate": 5e-5, "batch_size": 16},
 }
 REWARD: dict[str, dict[str, Any]] = {
     "reward": {},
     "reward-ranking": {"method": "ranking"},
     "reward-classifier": {},
-    "inverse-rl": {},
+    "inverse-rl": {"objective": "maximum-entropy"},
 }
 
 
@@ -171,18 +171,21 @@ def _data(name: str, run: Path, seed: int) -> tuple[Path, int]:
     if name == "sft":
         path = run / "world/demonstrations.jsonl"
         return path, len(read_demonstrations(path))
-    if name in ("spin", "inverse-rl"):
-        return _contrast(run, seed)
+    if name == "spin":
+        return _contrast(run, seed, n=1)
+    if name == "inverse-rl":
+        return _contrast(run, seed, n=2, temperature=1.2)  # as in recipes/apprenticeship.yaml
     if name == "reward-classifier":
         return _thumbs(run), COMPLETIONS_RANKED
     return run / "comparisons/train.jsonl", COMPLETIONS_RANKED
 
 
-def _contrast(run: Path, seed: int) -> tuple[Path, int]:
+def _contrast(run: Path, seed: int, **drawn: Any) -> tuple[Path, int]:
     """Demonstrations against the SFT policy's own answers to their prompts."""
     folder = Path(tempfile.mkdtemp())
     data = str(run / "world/demonstrations.jsonl")
-    sampled = _silent("sample", {"model": str(run / "sft"), "data": data, "max_new_tokens": 64}, folder / "s", seed)
+    settings = {"model": str(run / "sft"), "data": data, "max_new_tokens": 64, **drawn}
+    sampled = _silent("sample", settings, folder / "s", seed)
     made = {"data": data, "completions": str(sampled / "completions.jsonl")}
     return _silent("contrast", made, folder / "c", seed) / "comparisons.jsonl", len(read_demonstrations(data))
 
