@@ -175,7 +175,7 @@ def test_a_gated_model_says_which_page_and_which_token(
         raise OSError("You are trying to access a gated repo.") from GatedRepoError()
 
     monkeypatch.setattr("assent.data.hub._reachable", lambda: True)
-    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", gated)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", gated)  # what is asked for first
     said = fails(capsys, "sft", "--model", "meta/secret", "--data", "text.jsonl", "--out", "out")
     assert "accept its terms at https://huggingface.co/meta/secret, then set HF_TOKEN" in said
 
