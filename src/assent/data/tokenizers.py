@@ -42,7 +42,7 @@ def load_tokenizer(model: str | Path, *, local_files_only: bool = False) -> Any:
 
 
 def explain(error: Exception, model: str) -> ModelError:
-    """What ``error`` from loading a tokenizer means for the user."""
+    """What ``error`` from loading a model or its tokenizer, from a folder or the hub, means for the user."""
     text = str(error)
     names, link = set[str](), error
     while link is not None:
@@ -66,7 +66,7 @@ def explain(error: Exception, model: str) -> ModelError:
             f"'{model}' is no folder here and not in the cache, and the hub cannot be reached; check the network and"
             " HF_HUB_OFFLINE, or give a local model folder"
         )
-    return ModelError(f"the tokenizer of '{model}' cannot be loaded: {first}")
+    return ModelError(f"'{model}' cannot be had from the hub: {first}; check the name, or give a local model folder")
 
 
 def ensure_pad_token(tokenizer: Any, model_vocab: int) -> bool:

@@ -186,7 +186,7 @@ def _check_folder(source: str | Path) -> None:
 
 def _guarded(source: str | Path, load: Any) -> Any:
     """Run a transformers loader and turn what it raises into one sentence."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
     from safetensors import SafetensorError
     from transformers.utils import logging as transformers_logging
 
@@ -195,15 +195,6 @@ def _guarded(source: str | Path, load: Any) -> Any:
     try:
         with _quiet():
             return load()
-    except GatedRepoError:
-        raise ModelError(
-            f"{source}: the model is gated; accept its terms at https://huggingface.co/{source} and set HF_TOKEN to a "
-            "token of that account"
-        ) from None
-    except RepositoryNotFoundError:
-        raise ModelError(
-            f"{source}: there is no such model on the hub, or it is private; check the name, or set HF_TOKEN"
-        ) from None
     except RuntimeError as error:
         if "size mismatch" not in str(error) and "mismatched_sizes" not in str(error):
             raise
@@ -212,15 +203,10 @@ def _guarded(source: str | Path, load: Any) -> Any:
         ) from None
     except SafetensorError as error:
         raise ModelError(f"{source}: the weights are damaged ({error}); copy the model folder again") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except (HfHubHTTPError, OSError, ValueError) as error:
         if os.path.isdir(source):
             raise ModelError(f"{source}: cannot be loaded: {_first_line(error)}") from None
-        if not hub_answers(source):
-            raise explain(error, str(source)) from None
-        raise ModelError(
-            f"{source}: cannot be had from the hub ({_first_line(error)}); check the network and the name, or give a "
-            "local model folder"
-        ) from None
+        raise explain(error, str(source)) from None
 
 
 def _says_more_than_mask(record: logging.LogRecord) -> bool:

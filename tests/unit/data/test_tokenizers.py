@@ -73,7 +73,7 @@ def test_a_model_folder_without_a_tokenizer(tmp_path):
         (OSError("You are trying to access a gated repo."), "accept its terms at https://huggingface.co/o/n, then set"),
         (OSError("o/n is not a local folder and is not a valid model identifier"), "check the spelling"),
         (ConnectionError("no route"), "check the network"),
-        (RuntimeError("one\ntwo"), "cannot be loaded: one"),
+        (RuntimeError("one\ntwo"), "cannot be had from the hub: one"),
     ],
 )
 def test_what_the_hub_says_becomes_one_sentence(error, said):
