@@ -24,7 +24,7 @@ def draw(folder: Path) -> int:
     policies = {name: curve for name, curve in curves.items() if "win_rate" in next(iter(curve.values()))[0]}
     for name, curve in curves.items():
         figure = _policy(name, curve, policies) if name in policies else _reward(name, curve, curves)
-        figure.savefig(folder / f"{name}.png", dpi=110)
+        figure.savefig(folder / f"{name}.png", dpi=96)
         plt.close(figure)
         print(folder / f"{name}.png")
     return 0
