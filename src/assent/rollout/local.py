@@ -12,8 +12,11 @@ from torch import Tensor
 
 from assent.errors import DataError
 from assent.models.policy import Policy
+from assent.rollout.decoders import fast_weights
+from assent.rollout.decoders.transformer import Weights
 from assent.rollout.engine import EncodedPrompt, Promises
 from assent.rollout.sampling import draw, row_uniforms
+from assent.rollout.slots import Drawn, SlotDecoding
 from assent.types import Completion, SamplingSettings
 
 
@@ -30,11 +33,12 @@ NextLogits = Callable[[Tensor | None], Tensor]
 
 
 class LocalEngine:
-    """Decodes up to ``slots`` rows at once.
+    """Decodes up to ``slots`` rows at once, ordered by length.
 
-    Prompts are padded on the left here, and only here, to a multiple of eight; attention masks the padding away exactly
-    and positions count from each row's first real token.  Rows are ordered by length, so that a short prompt does not
-    wait for a long one.
+    A model with a fast decoder (:data:`assent.rollout.decoders.DECODERS`) reads each prompt once, and a row that ends
+    gives its slot to the next (:class:`assent.rollout.slots.SlotDecoding`).  Any other model runs its own forward pass:
+    prompts are padded on the left here, and only here, to a multiple of eight; attention masks the padding away
+    exactly, positions count from each row's first real token, and ``slots`` rows wait for the slowest of them.
     """
 
     promises = Promises(batch_invariant=True, logprobs=True, updates_weights=True)
@@ -59,7 +63,7 @@ class LocalEngine:
         training = self.policy.model.training
         self.policy.model.eval()
         try:
-            return self._in_slots(rows, sampling)
+            return self._in_slots(rows, sampling) if rows else []
         finally:
             self.policy.model.train(training)
 
@@ -68,6 +72,11 @@ class LocalEngine:
         return next(self.policy.parameters()).device
 
     def _in_slots(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
+        weights = self._fast_weights()
+        if weights is not None:
+            prompts = [row.prompt.token_ids for row in rows]
+            decoding = SlotDecoding(weights, prompts, self._uniforms(rows, sampling), sampling, self._stop, self.slots)
+            return self._completions(rows, decoding.run())
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt.token_ids))
         done: list[Completion | None] = [None] * len(rows)
         for start in range(0, len(order), self.slots):
@@ -76,15 +85,25 @@ class LocalEngine:
                 done[place] = completion
         return [completion for completion in done if completion is not None]
 
+    def _fast_weights(self) -> Weights | None:
+        return fast_weights(self.policy.model)
+
+    def _uniforms(self, rows: list[Row], sampling: SamplingSettings) -> Tensor:
+        """The random numbers [B, T] of each row."""
+        steps = sampling.max_new_tokens
+        drawn = [row_uniforms(sampling.seed, row.prompt.id, row.sample_index, steps) for row in rows]
+        return torch.from_numpy(np.stack(drawn)).to(self.device)
+
+    @property
+    def _stop(self) -> Tensor:
+        return torch.tensor(self.policy.eos_token_ids, device=self.device)
+
     def close(self) -> None:
         """Nothing is held: the weights are the trainer's."""
 
     @torch.no_grad()
     def _decode(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
-        uniforms = torch.from_numpy(
-            np.stack([row_uniforms(sampling.seed, r.prompt.id, r.sample_index, sampling.max_new_tokens) for r in rows])
-        ).to(self.device)
-        stop = torch.tensor(self.policy.eos_token_ids, device=self.device)
+        uniforms, stop = self._uniforms(rows, sampling), self._stop
         drawn: list[tuple[Tensor, Tensor, Tensor]] = []
         finished = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
         next_logits = self._decoder(rows, sampling.max_new_tokens)
@@ -94,7 +113,7 @@ class LocalEngine:
             finished |= torch.isin(drawn[-1][0], stop)
             if bool(finished.all()):
                 break
-        return self._completions(rows, drawn, stop)
+        return self._completions(rows, Drawn(*(torch.stack(column, 1) for column in zip(*drawn, strict=True))))
 
     def _decoder(self, rows: list[Row], steps: int) -> NextLogits:
         tokens, mask = _left_padded(rows, self.policy.tokenizer.pad_token_id, self.device)
@@ -120,11 +139,9 @@ class LocalEngine:
 
         return next_logits
 
-    def _completions(
-        self, rows: list[Row], drawn: list[tuple[Tensor, Tensor, Tensor]], stop: Tensor
-    ) -> list[Completion]:
-        ids, logprobs, sampled = (torch.stack(column, 1) for column in zip(*drawn, strict=True))
-        is_stop = torch.isin(ids, stop)
+    def _completions(self, rows: list[Row], drawn: Drawn) -> list[Completion]:
+        ids, logprobs, sampled = drawn.tokens.cpu(), drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist()
+        is_stop = torch.isin(ids, self._stop.cpu())
         lengths = torch.where(is_stop.any(1), is_stop.int().argmax(1) + 1, ids.shape[1]).tolist()
         ended = is_stop.any(1).tolist()
         decode = self.policy.tokenizer.batch_decode
@@ -136,8 +153,8 @@ class LocalEngine:
                 prompt_id=row.prompt.id,
                 text=texts[i],
                 token_ids=tuple(kept[i]),
-                logprobs=tuple(logprobs[i, : lengths[i]].tolist()),
-                sampling_logprobs=tuple(sampled[i, : lengths[i]].tolist()),
+                logprobs=tuple(logprobs[i][: lengths[i]]),
+                sampling_logprobs=tuple(sampled[i][: lengths[i]]),
                 finish_reason="stop" if ended[i] else "length",
                 policy=self.policy_name,
                 sample_index=row.sample_index,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from assent.rollout.sampling import draw, row_uniforms, truncate
+from assent.rollout.sampling import draw, invert, row_uniforms, truncate
 from assent.types import SamplingSettings
 
 LOGITS = torch.tensor([1.2, -0.3, 0.0, 2.0, -1.5, 0.7, 1.1, -0.8])
@@ -95,6 +95,39 @@ def test_the_ends_of_the_unit_interval():
     ends = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     logits = torch.tensor([-torch.inf, 0.3, -torch.inf, 0.1, -torch.inf]).expand(2, -1)
     assert draw(logits, ends, SamplingSettings())[0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("size", [1, 8, 255, 256, 257, 1000, 32_000])
+def test_inversion_in_blocks_is_inversion(size: int):
+    generator = torch.Generator().manual_seed(size)
+    p = torch.softmax(torch.randn(64, size, generator=generator) * 3, -1)
+    p[1::2] *= torch.rand(32, size, generator=generator) < 0.05  # truncated, whole blocks of it
+    p[:, size // 2] += 0.01
+    uniforms = torch.rand(64, dtype=torch.float64, generator=generator)
+    cumulative = p.double().cumsum(-1)
+    want = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)[:, 0]
+    tokens, total = invert(p, uniforms)
+    assert torch.equal(tokens, want)
+    torch.testing.assert_close(total, cumulative[:, -1], rtol=1e-12, atol=0)
+    ends = torch.tensor([0.0, 1 - 2**-53] * 32, dtype=torch.float64)
+    first, last = (p > 0).int().argmax(1), size - 1 - (p.flip(1) > 0).int().argmax(1)
+    assert torch.equal(invert(p, ends)[0], torch.where(ends == 0, first, last))
+
+
+def test_a_ban_holds_in_the_rows_that_it_names():
+    uniforms = torch.linspace(0, 0.999, 200, dtype=torch.float64)
+    rows = torch.arange(200) % 2 == 0
+    found = draw(LOGITS.expand(200, -1), uniforms, SamplingSettings(), torch.tensor([3, 0]), rows)
+    banned = draw(LOGITS.expand(200, -1), uniforms, SamplingSettings(), torch.tensor([3, 0]))
+    free = draw(LOGITS.expand(200, -1), uniforms, SamplingSettings())
+    for got, with_ban, without in zip(found, banned, free, strict=True):
+        assert torch.equal(got, torch.where(rows, with_ban, without))
+
+
+def test_numbers_that_are_not_finite_crash_nothing():
+    """The loss and its gradient report them."""
+    bad = torch.full((2, 300), torch.nan)
+    assert draw(bad, torch.tensor([0.1, 0.9], dtype=torch.float64), SamplingSettings())[0].max() < 300
 
 
 def test_random_numbers_belong_to_seed_prompt_and_sample():

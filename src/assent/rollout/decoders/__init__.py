@@ -1,0 +1,55 @@
+"""Fast decoders of common architectures.  A model that is not here decodes through its own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from assent.rollout.decoders.gpt2 import gpt2_weights
+from assent.rollout.decoders.gpt_neox import gpt_neox_weights
+from assent.rollout.decoders.llama import llama_weights
+from assent.rollout.decoders.parts import NotPlain
+from assent.rollout.decoders.transformer import Weights
+
+DECODERS: dict[str, Callable[[Any], Weights]] = {
+    "LlamaForCausalLM": llama_weights,
+    "MistralForCausalLM": llama_weights,
+    "Qwen2ForCausalLM": llama_weights,
+    "Qwen3ForCausalLM": llama_weights,
+    "GPT2LMHeadModel": gpt2_weights,
+    "GPTNeoXForCausalLM": gpt_neox_weights,
+}
+"""By the name of the model's class."""
+
+_ROTATIONS = ("default", "linear", "llama3", "yarn")
+"""Kinds of rotary positions that do not depend on how long the row is by now."""
+
+
+def fast_weights(model: Any) -> Weights | None:
+    """The model's weights as they are now, for a :class:`assent.rollout.decoders.transformer.Decoder`.
+
+    Some are copies, which a later update does not reach: take them anew for each call, it costs as much as reading the
+    weights once.  ``None`` for an architecture, or a variant of one, that has no fast decoder.
+    """
+    build = DECODERS.get(type(model).__name__)
+    config = model.config
+    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if build is None or rotation not in _ROTATIONS or _window(config) or getattr(config, "add_cross_attention", False):
+        return None
+    try:
+        weights = build(model)
+    except NotPlain:
+        return None
+    plain = weights.head_dim % 2 == 0 and weights.dtype in (torch.float32, torch.bfloat16)
+    return weights if plain else None
+
+
+def _window(config: Any) -> bool:
+    """Whether some layer attends only to the latest tokens."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    if window is None or (kinds is not None and "sliding_attention" not in kinds):
+        return False
+    return window < config.max_position_embeddings
