@@ -2,7 +2,7 @@
 
 `python -m benchmarks.decode [a b32 b128] [--rounds 3]` prints a table, then one JSON line.  Both engines run in turn in
 one process, on the same prompts and the same random numbers, with the end-of-sequence token off; in `a-stop` and
-`a-queue` rows end after about 32 tokens.  Each shape takes the median of its rounds.
+`a-queue` rows end after about 29 tokens.  Each shape takes the median of its rounds.
 """
 
 from __future__ import annotations
