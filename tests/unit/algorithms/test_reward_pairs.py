@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assent.algorithms.batch import Batch, Outputs, Pairs
-from assent.algorithms.rankings import Outcomes, comparison_loss, davidson, half, rao_kupper
+from assent.algorithms.rankings import Outcomes, comparison_loss, davidson, half, rao_kupper, score_figures
 from assent.algorithms.reward_model import ALGORITHM, TIES, RewardModelSettings, loss, weights
 from assent.testing.algorithm import check_algorithm
 from assent.training.reduce import reduce_loss
@@ -137,3 +137,10 @@ def test_each_pair_trains_the_head_of_its_criterion_alone():
 @pytest.mark.parametrize("ties", TIES)
 def test_the_contract_holds_with_margins_for_every_model_of_ties(ties: Any):
     check_algorithm(ALGORITHM, RewardModelSettings(ties=ties, margin=0.3, label_smoothing=0.1, centre=0.2))
+
+
+def test_the_mean_score_is_that_of_both_sides_by_the_weights_of_their_pairs():
+    scores = torch.tensor([[3.0], [1.0], [-2.0]], dtype=torch.float64)
+    pairs = Pairs.of(torch.tensor([[0, 1], [0, 2]]), torch.tensor([1.0, 3.0], dtype=torch.float64))
+    found = score_figures(scores, pairs)["score_mean"]
+    assert float(found.total / found.count) == pytest.approx((1 * (3 + 1) / 2 + 3 * (3 - 2) / 2) / 4)
