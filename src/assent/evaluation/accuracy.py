@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from assent.evaluation.intervals import clustered_interval
+from assent.intervals import clustered_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assent.evaluation.intervals import clustered_standard_error
+from assent.intervals import clustered_standard_error
 
 _LARGEST_LOG_RATIO = 20.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from assent.evaluation.intervals import clustered_interval
+from assent.intervals import clustered_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def win_rate(
 
     Comparison ``i`` sets ``scores_a[i]`` against ``scores_b[i]``, both samples for prompt ``prompt_ids[i]``; a prompt
     may occur often, and the interval counts prompts, not samples (see
-    :func:`~assent.evaluation.intervals.clustered_interval`).  Scores no further apart than ``tie_width`` (in the
+    :func:`~assent.intervals.clustered_interval`).  Scores no further apart than ``tie_width`` (in the
     units of the scores) tie.
 
     Raises ``ValueError`` for lengths that differ, no comparison at all, scores that are not finite or a negative

@@ -15,10 +15,10 @@ from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings, read_texts
 from assent.errors import ModelError, RecipeError
 from assent.evaluation.diversity import diversity
-from assent.evaluation.intervals import wilson_interval
 from assent.evaluation.kl import sequence_kl, token_log_ratios
 from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.evaluation.win_rates import win_rate
+from assent.intervals import wilson_interval
 from assent.models.device import pick_device
 from assent.models.load import load_policy, load_reward_model
 from assent.models.policy import Policy

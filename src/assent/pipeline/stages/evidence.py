@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from assent.evaluation.accuracy import pairwise_accuracy
-from assent.evaluation.intervals import wilson_interval
 from assent.feedback.agreement import agreement
 from assent.feedback.comparisons import comparisons_from_rankings
+from assent.intervals import wilson_interval
 from assent.rewards.model import ModelReward
 from assent.rewards.source import RewardSource
 from assent.types import Comparison, Completion, Judgement, Prompt, Ranking

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, ttest_1samp
 
-from assent.evaluation.intervals import (
+from assent.intervals import (
+    bootstrap_estimate,
     clustered_interval,
     clustered_standard_error,
     clustered_variance,
@@ -100,3 +101,25 @@ def test_ignoring_clusters_would_not_cover() -> None:
         low, high = wilson_interval(outcome.sum(), outcome.size)
         covered += low <= 0.8 <= high
     assert covered / 500 < 0.8
+
+
+def test_the_bootstrap_of_a_mean_is_as_wide_as_theory_says():
+    """200 clusters of one normal value each: the mean plus and minus 1.96 standard errors."""
+    values = np.random.default_rng(0).normal(size=200)
+    found = bootstrap_estimate(lambda counts: float(counts @ values / counts.sum()), 200, resamples=4000)
+    assert found is not None
+    half = 1.96 * values.std() / np.sqrt(200)
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_the_bootstrap_leaves_out_draws_in_which_a_figure_is_not_defined():
+    def first_alone(counts):
+        return float(counts[0]) if counts[0] else None
+
+    found = bootstrap_estimate(first_alone, 3)
+    assert found is not None
+    assert found.low == 1.0
+    assert bootstrap_estimate(lambda counts: None, 3) is None
+    assert bootstrap_estimate(first_alone, 0) is None
