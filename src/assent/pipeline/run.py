@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from assent.config import make_settings
-from assent.errors import NonFiniteError, RecipeError, RunError, UserError
+from assent.errors import RecipeError, RunError
 from assent.pipeline import outcome, publish, schema
+from assent.pipeline.attempt import Attempt, Say, finish
 from assent.pipeline.graph import Node, build_node
-from assent.pipeline.inputs import input_records, input_values
+from assent.pipeline.guards import disk_full_told, terminable
 from assent.pipeline.plan import PlannedStage, is_done, plan
 from assent.pipeline.recipe import Recipe, StageSpec, check_values, load_recipe, recipe_from
-from assent.pipeline.stage import Context, Metrics, Progress, Waiting
+from assent.pipeline.stage import Metrics, Progress, Waiting
 from assent.runs.digest import SHORT
 from assent.runs.events import EventLog
-from assent.runs.folder import (
-    RunFolder,
-    atomic_write_text,
-    holds_progress,
-    is_blank,
-    partial_of,
-    sync_folder,
-    sync_tree,
-)
+from assent.runs.folder import RunFolder, atomic_write_text, is_blank, partial_of
 from assent.runs.lock import lock
-from assent.runs.manifest import (
-    Manifest,
-    code_version,
-    hardware,
-    has_manifest,
-    package_versions,
-    read_manifest,
-    write_manifest,
-)
-
-Say = Callable[[str], None]
+from assent.runs.manifest import code_version, has_manifest, read_manifest
 
 
 def run(
@@ -75,7 +54,7 @@ def run_recipe(recipe: Recipe, *, say: Say | None = None, progress: Progress | N
     run_folder = RunFolder(recipe.out)
     planned = plan(recipe)  # its mistakes are told before anything is written
     _refuse_foreign_run(run_folder)
-    with _disk_full_told(run_folder.path), _terminable(), contextlib.ExitStack() as stack:
+    with disk_full_told(run_folder.path), terminable(), contextlib.ExitStack() as stack:
         run_folder.create()
         stack.enter_context(lock(run_folder.lock_file))
         events = EventLog(run_folder.events)
@@ -133,15 +112,15 @@ def run_stage(
     except OSError as error:
         raise RunError(f"{folder.parent}: cannot be made: {error.strerror}; choose another --out") from None
     lock_file = folder.with_name(f".{folder.name}.lock")
-    with _disk_full_told(folder), _terminable(), lock(lock_file):
+    with disk_full_told(folder), terminable(), lock(lock_file):
         marker = folder.with_name(f".{folder.name}.identity")
         _claim_partial(partial_of(folder), marker, node, overwrite)
-        attempt = _Attempt(node, partial_of(folder), {}, partial_of(folder), say, progress)
+        attempt = Attempt(node, partial_of(folder), {}, partial_of(folder), say, progress)
         try:
             metrics, seconds = attempt.run()
             if folder.exists():
                 shutil.rmtree(folder)  # empty, or the user said --overwrite
-            _finish(attempt, folder, metrics, seconds)
+            finish(attempt, folder, metrics, seconds)
         finally:
             if not partial_of(folder).exists():
                 marker.unlink(missing_ok=True)
@@ -164,70 +143,7 @@ def stage_spec(kind: str, settings: Mapping[str, Any], seed: int) -> StageSpec:
     return StageSpec(kind, kind, check_values(spec, {}), seed, spec.where, places)
 
 
-# --- one stage -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One attempt at one stage, in its unfinished folder."""
-
-    node: Node
-    partial: Path
-    parents: Mapping[str, Path]
-    """Finished folders of the stages that it reads."""
-    run_dir: Path
-    say: Say
-    progress: Progress
-
-    def run(self) -> tuple[Metrics, float]:
-        """The stage's metrics and the attempt's seconds; after a failure nothing useless is left on the disk."""
-        spec = self.node.spec
-        values = input_values(self.node, self.parents)
-        started = time.monotonic()
-        try:
-            self.partial.mkdir(parents=True, exist_ok=True)
-            stage = schema.load_stage(spec.kind)
-            settings = make_settings(stage.Settings, values, f"{spec.where}, {spec.title}")
-            context = Context(self.partial, spec.seed, self.progress, self.say, self.run_dir)
-            publish.warn_early(spec, self.say)
-            metrics = stage.run(settings, context)
-            return metrics, time.monotonic() - started
-        except Exception as error:
-            if not isinstance(error, (Waiting, NonFiniteError)):  # the one goes on, the other saved its batch
-                self._discard(lambda folder: not holds_progress(folder))
-            raise
-        finally:
-            self.progress.stop()
-            self._discard(is_blank)
-
-    def _discard(self, useless: Callable[[Path], bool]) -> None:
-        if self.partial.is_dir() and useless(self.partial):
-            shutil.rmtree(self.partial, ignore_errors=True)
-
-
-def _finish(attempt: _Attempt, folder: Path, metrics: Metrics, seconds: float) -> None:
-    """Write the manifest into the unfinished folder, then rename it: now it is whole."""
-    node, spec = attempt.node, attempt.node.spec
-    attempt.partial.mkdir(parents=True, exist_ok=True)  # a stage may have nothing to write but its metrics
-    sync_tree(attempt.partial)
-    manifest = Manifest(
-        stage=spec.name,
-        kind=spec.kind,
-        version=node.version,
-        identity=node.identity,
-        settings=node.settings,
-        inputs=input_records(node, attempt.parents, folder),
-        metrics=metrics,
-        seed=spec.seed,
-        code=code_version(),
-        packages=package_versions(),
-        hardware=hardware(),
-        wall_seconds=round(seconds, 3),
-        created=time.time(),
-    )
-    write_manifest(attempt.partial, manifest)
-    attempt.partial.rename(folder)
-    sync_folder(folder.parent)
+# --- the stages of a recipe ------------------------------------------------------------------------------------------
 
 
 def _run_all(
@@ -244,7 +160,7 @@ def _run_all(
             say(f"{head}: {verb} ({item.reason})")
             parents = {name: folders[name] for name in item.node.parents}
             partial = run_folder.partial(item.name, item.digest)
-            attempt = _Attempt(item.node, partial, parents, run_folder.path, say, progress)
+            attempt = Attempt(item.node, partial, parents, run_folder.path, say, progress)
             metrics, seconds = _attempt_logged(attempt, item, events)
             say(f"{head}: {seconds:.1f} s{outcome.figures(metrics)}")
         run_folder.link(item.name, item.folder)
@@ -269,7 +185,7 @@ def _check_settings(planned: Iterable[PlannedStage]) -> None:
         make_settings(schema.load_stage(spec.kind).Settings, dict(spec.values), f"{spec.where}, {spec.title}")
 
 
-def _attempt_logged(attempt: _Attempt, item: PlannedStage, events: EventLog) -> tuple[Metrics, float]:
+def _attempt_logged(attempt: Attempt, item: PlannedStage, events: EventLog) -> tuple[Metrics, float]:
     """Run a stage of a recipe and log how it ended; the seconds include those of attempts that were interrupted."""
     identity = item.digest
     earlier = events.seconds_spent(identity)
@@ -277,7 +193,7 @@ def _attempt_logged(attempt: _Attempt, item: PlannedStage, events: EventLog) -> 
     started, state, message = time.monotonic(), "failed", ""
     try:
         metrics, seconds = attempt.run()
-        _finish(attempt, item.folder, metrics, earlier + seconds)
+        finish(attempt, item.folder, metrics, earlier + seconds)
         state = "finished"
         return metrics, earlier + seconds
     except Waiting as waiting:
@@ -330,43 +246,6 @@ def _claim_partial(partial: Path, marker: Path, node: Node, overwrite: bool) -> 
                 )
             shutil.rmtree(partial)
     atomic_write_text(marker, node.identity + "\n")
-
-
-# --- signals, disk and display ---------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _terminable() -> Generator[None]:
-    """Let SIGTERM and a closed terminal end the run as Ctrl-C does, so that the stage saves."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # nohup
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _disk_full_told(folder: Path) -> Generator[None]:
-    """A full disk is the user's to put right.  Libraries that write from other languages raise their own exceptions."""
-    try:
-        yield
-    except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if isinstance(error, UserError) or not (full or "No space left on device" in str(error)):
-            raise
-        raise RunError(f"{folder}: no space left on the disk; free some and run the same again to go on") from error
 
 
 def _display(say: Say | None, progress: Progress | None) -> tuple[Say, Progress]:

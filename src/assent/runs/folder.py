@@ -22,6 +22,8 @@ from assent.errors import RunError
 from assent.runs.digest import SHORT
 
 RECIPE, EVENTS, SUMMARY, STAGES, LOCK = "recipe.yaml", "events.jsonl", "run.json", "stages", ".lock"
+CHECKPOINTS = "checkpoints"
+"""The folder within an unfinished stage that it goes on from after a kill; it is deleted once the stage is whole."""
 RESERVED = frozenset({RECIPE, EVENTS, SUMMARY, STAGES, LOCK, "report.json", "report.html"})
 """Names at the top of a run folder that no stage may take."""
 
@@ -164,7 +166,8 @@ def partial_of(folder: Path) -> Path:
 
 def holds_progress(folder: Path) -> bool:
     """True when there is something under an unfinished folder that work could go on from: a checkpoint or a store."""
-    return any((folder / "checkpoints").glob("step-*")) or any(folder.glob("*.db"))
+    kept = [path for path in (folder / CHECKPOINTS).glob("*") if path.suffix != ".tmp"]
+    return bool(kept) or any(folder.glob("*.db"))
 
 
 def is_blank(folder: Path) -> bool:

@@ -7,11 +7,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from assent.errors import RunError
+from assent.runs.folder import sync_folder
+from assent.training.checkpoint import link_or_copy
 from assent.training.roles import Roles
+
+_BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -28,27 +33,34 @@ class StepEvent:
     roles: Roles
 
 
-class Callback(Protocol):
-    """Called after each step.  ``state`` is plain data or tensors, checkpointed with the weights."""
+class Callback:
+    """Called after each step.  What it carries from step to step is checkpointed with the weights."""
 
     def start(self, step: int) -> None:
         """Called once before the first step, with the steps already done (0, or where a checkpoint left off)."""
-        ...
 
     def after_step(self, event: StepEvent) -> bool:
         """Return true to stop the run."""
-        ...
+        raise NotImplementedError
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """What it carries, as plain data or tensors."""
+        return {}
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def files(self) -> Mapping[str, Path]:
+        """Files that belong to the state, by their names in the checkpoint.  They are linked there, so that one is
+        changed only by writing another and renaming it."""
+        return {}
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
+        """Take up a state, whose files lie in ``folder``."""
 
 
-class Evaluation:
+class Evaluation(Callback):
     """Evaluates every ``every`` steps, keeps the best weights and stops early.
 
     ``evaluate`` returns figures without side effects; ``metric`` names the one that decides.  The best weights are
-    written to ``best.pt`` beside the checkpoints and loaded back by :meth:`load_best`.
+    written to ``checkpoints/best.pt``, are part of every checkpoint, and are loaded back by :meth:`load_best`.
     """
 
     def __init__(
@@ -63,7 +75,8 @@ class Evaluation:
         keep_best: bool,
     ) -> None:
         """``patience``: evaluations without improvement before stopping; ``None`` = never stop early."""
-        self.evaluate, self.folder, self.every, self.metric = evaluate, folder, every, metric
+        self.evaluate, self.every, self.metric = evaluate, every, metric
+        self.best_file = folder / "checkpoints" / _BEST
         self.sign = 1.0 if greater_is_better else -1.0
         self.patience, self.keep_best = patience, keep_best
         self.best: float | None = None
@@ -72,9 +85,6 @@ class Evaluation:
         self.best_figures: dict[str, float] = {}
         self.last: dict[str, float] = {}
         self.last_step = 0
-
-    def start(self, step: int) -> None:
-        """Nothing to do."""
 
     def after_step(self, event: StepEvent) -> bool:
         if event.step % self.every and event.step != event.total:
@@ -85,18 +95,16 @@ class Evaluation:
             self.best, self.best_step, self.waited = value, event.step, 0
             self.best_figures = self.last
             if self.keep_best:
-                _write_weights(self.folder / "best.pt", event.roles)
+                _write_weights(self.best_file, event.roles)
             return False
         self.waited += 1
         return self.patience is not None and self.waited >= self.patience
 
     def load_best(self, roles: Roles) -> None:
         """Put the best weights back into the models, if any were kept."""
-        path = self.folder / "best.pt"
-        if self.keep_best and path.exists():
-            for name, weights in torch.load(path, weights_only=True).items():
+        if self.keep_best and self.best is not None:
+            for name, weights in torch.load(self.best_file, weights_only=True).items():
                 roles.trained[name].load_state_dict(weights)
-            path.unlink()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -108,13 +116,21 @@ class Evaluation:
             "last_step": self.last_step,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def files(self) -> Mapping[str, Path]:
+        return {_BEST: self.best_file} if self.keep_best and self.best is not None else {}
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
         self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
         self.best_figures = state["best_figures"]
         self.last, self.last_step = state["last"], state["last_step"]
+        for name, file in self.files().items():  # what is there may be the best of a step that is done again
+            aside = file.with_suffix(".tmp")
+            aside.unlink(missing_ok=True)
+            link_or_copy(folder / name, aside)
+            os.replace(aside, file)
 
 
-class MetricsLog:
+class MetricsLog(Callback):
     """``metrics.jsonl``: one row of figures a step, the same bits on every machine of a kind.
 
     Clock readings go to ``timing.jsonl``, outside that promise.  On resume, rows past the checkpoint are cut off.
@@ -126,10 +142,15 @@ class MetricsLog:
         self.evaluation = evaluation
 
     def start(self, step: int) -> None:
+        kept = len(_lines_to(self.metrics, step))
+        if kept != step:
+            raise RunError(
+                f"{self.metrics}: holds {kept} of the first {step} steps, so it was edited or damaged; put it back, or "
+                f"delete {self.metrics.parent} to begin again"
+            )
         for path in (self.metrics, self.timing):
-            rows = read_metrics(path)
-            text = "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step)
-            path.write_text(text, encoding="utf-8")
+            if path.exists():
+                os.truncate(path, sum(len(line) for line in _lines_to(path, step)))
 
     def after_step(self, event: StepEvent) -> bool:
         found = self.evaluation.last if self.evaluation and self.evaluation.last_step == event.step else {}
@@ -138,10 +159,23 @@ class MetricsLog:
         return False
 
     def state(self) -> dict[str, Any]:
+        """Nothing but the promise that the rows are on the disk before the checkpoint is."""
+        sync_folder(self.metrics)
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to restore: the files are cut in :meth:`start`."""
+
+def _lines_to(path: Path, step: int) -> list[bytes]:
+    """The whole lines of the steps up to ``step``."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    kept: list[bytes] = []
+    for line in lines:
+        try:
+            if not line.endswith(b"\n") or json.loads(line)["step"] > step:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line)
+    return kept
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -157,7 +191,7 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-class ShowProgress:
+class ShowProgress(Callback):
     """Drives a progress display with the figures named."""
 
     def __init__(self, progress: Any, label: str, shown: tuple[str, ...]) -> None:
@@ -179,14 +213,13 @@ class ShowProgress:
             self.progress.stop()
         return False
 
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """A display has no state."""
-
 
 def _write_weights(path: Path, roles: Roles) -> None:
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_suffix(".tmp")
-    torch.save({name: module.state_dict() for name, module in roles.trained.items()}, aside)
+    with open(aside, "wb") as file:
+        torch.save({name: module.state_dict() for name, module in roles.trained.items()}, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(aside, path)
+    sync_folder(path.parent)

@@ -1,40 +1,119 @@
-"""Checkpoints of a training run: written aside, synced, checksummed, renamed; a torn one is never loaded."""
+"""Checkpoints of a training run: written aside in a thread, synced, sealed by checksums, renamed; a torn one is never
+loaded.
+
+A checkpoint is a folder ``step-N`` with ``state.pt``, the files that belong to it, and ``seal.json``: the SHA-256 of
+each of them, and of the seal itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import pickle
 import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple, cast
 
 import torch
 
+from assent.runs.digest import digest_json
 from assent.runs.folder import sync_folder
 
+FORMAT = 2
 _STATE = "state.pt"
 _SEAL = "seal.json"
 
 
+class Checkpoint(NamedTuple):
+    """A whole checkpoint: what was saved, and the folder that holds the files saved with it."""
+
+    state: dict[str, Any]
+    folder: Path
+
+
+class Saver:
+    """Writes the checkpoints of one run, each in a thread beside the loop; never two at once."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self.begun_at: int | None = None
+        """The step of the checkpoint that is being written; ``None`` when none is."""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[Path] | None = None
+
+    def begin(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], name: str = "") -> None:
+        """Copy the state, link the files, and let the thread write them.  The state may change once this returns."""
+        self.wait()
+        aside = make_aside(self.folder, name or name_of(step), files)
+        copied = copied_to_host({"step": step, **state})
+        self._writing = self._thread.submit(write_checkpoint, aside, copied, self.keep)
+        self.begun_at = step
+
+    def wait(self) -> None:
+        """Until the checkpoint that is being written is on the disk; raises what went wrong with it."""
+        writing, self._writing, self.begun_at = self._writing, None, None
+        if writing is not None:
+            writing.result()
+
+    def close(self) -> None:
+        """:meth:`wait`, and let the thread end."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+
+def name_of(step: int, updates: int = 0) -> str:
+    """The folder's name; ``updates`` of the next step that were done, when it is saved in the middle of one."""
+    return f"step-{step:08d}" + (f".{updates:04d}" if updates else "")
+
+
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write ``folder/step-N`` and then delete all but the newest ``keep``."""
+    """Write ``folder/step-N`` now, and then delete all but the newest ``keep``."""
+    return write_checkpoint(make_aside(folder, name_of(step), {}), {"step": step, **state}, keep)
+
+
+def make_aside(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
+    """The folder that a checkpoint is written into before it is whole, with its files linked: they stay as they are
+    now, since who changes one of them writes a new file and renames it."""
     folder.mkdir(parents=True, exist_ok=True)
-    final, aside = folder / f"step-{step:08d}", folder / f"step-{step:08d}.tmp"
+    aside = folder / f"{name}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
+    for linked, path in files.items():
+        link_or_copy(path, aside / linked)
+    return aside
+
+
+def write_checkpoint(aside: Path, state: dict[str, Any], keep: int) -> Path:
+    """The state and the seal, then the folder's own name; the oldest ones go last."""
+    folder, final = aside.parent, aside.with_suffix("")
     try:
+        digests = {path.name: _digest(path) for path in aside.iterdir()}
         with open(aside / _STATE, "wb") as file:
-            torch.save({"step": step, **state}, file)
+            hashing = _Hashing(file)
+            torch.save(state, cast(Any, hashing))
             file.flush()
             os.fsync(file.fileno())
+        digests[_STATE] = hashing.digest.hexdigest()
+        seal = {"format": FORMAT, "step": state["step"], "files": digests}
         with open(aside / _SEAL, "w", encoding="utf-8") as file:
-            json.dump({"step": step, "sha256": _digest(aside / _STATE)}, file)
+            json.dump({**seal, "checksum": digest_json(seal)}, file)
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(aside, final)
-    except OSError:
+        sync_folder(aside)
+        if final.exists():
+            retired = final.with_name(f"{final.name}.old.tmp")
+            shutil.rmtree(retired, ignore_errors=True)
+            os.replace(final, retired)
+            os.replace(aside, final)
+            shutil.rmtree(retired, ignore_errors=True)
+        else:
+            os.replace(aside, final)
+    except Exception:
         shutil.rmtree(aside, ignore_errors=True)
         raise
     sync_folder(folder)
@@ -43,17 +122,61 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     return final
 
 
-def load_newest(folder: Path, say: Any) -> dict[str, Any] | None:
-    """The newest whole checkpoint of ``folder``, or ``None``.  A damaged one is named and the one before it taken."""
+def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint of ``folder``, or ``None``.  A damaged one is named, the one before it taken, and it
+    is deleted, so that it is never counted among those to keep."""
+    damaged: list[Path] = []
+    found: Checkpoint | None = None
     for path in reversed(_complete(folder)):
         try:
-            seal = json.loads((path / _SEAL).read_text(encoding="utf-8"))
-            if _digest(path / _STATE) != seal["sha256"]:
-                raise ValueError("its checksum does not match")
-            return torch.load(path / _STATE, weights_only=True, map_location="cpu")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            say(f"checkpoint {path} is damaged ({error}): going back to the one before it")
-    return None
+            _check_seal(path)
+            state = torch.load(path / _STATE, weights_only=True, map_location="cpu")
+            found = Checkpoint(state, path)
+            break
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            say(f"checkpoint {path} is damaged ({reason}): going back to the one before it")
+            damaged.append(path)
+    if damaged and found is None:
+        say(f"{folder}: no whole checkpoint is left, so the training begins again")
+    for path in damaged:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    return found
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for the file, where the file system has such; else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        sync_folder(target)
+
+
+def copied_to_host(value: Any) -> Any:
+    """The value with every tensor in it copied into memory of its own, off the device."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: copied_to_host(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(copied_to_host(item) for item in value)
+    return value
+
+
+def _check_seal(path: Path) -> None:
+    seal = json.loads((path / _SEAL).read_text(encoding="utf-8"))
+    checksum = seal.pop("checksum", None)
+    if seal.get("format") != FORMAT:
+        raise ValueError("it was written by another version of assent")
+    if checksum != digest_json(seal):
+        raise ValueError("its seal was edited")
+    for name, digest in seal["files"].items():
+        if _digest(path / name) != digest:
+            raise ValueError(f"the checksum of {name} does not match")
 
 
 def _complete(folder: Path) -> list[Path]:
@@ -65,3 +188,17 @@ def _complete(folder: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Hashing:
+    """A file that is hashed as it is written: the seal says what was meant, whatever the disk made of it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()

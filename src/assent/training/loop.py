@@ -7,6 +7,7 @@ updates, over microbatches of a token budget, each part by its own denominator o
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ from assent.algorithms.base import State
 from assent.algorithms.batch import Batch
 from assent.errors import NonFiniteError
 from assent.training.callbacks import Callback, StepEvent
-from assent.training.checkpoint import load_newest, save_checkpoint
+from assent.training.checkpoint import Saver, load_newest, name_of
 from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
+from assent.training.memory import TokenBudget
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, place_epsilon, schedule
+from assent.training.randomness import generator_states, restore_generators, seed_all, use_deterministic_kernels
 from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
+from assent.training.unfinished import Unfinished
 from assent.types import short_id
 
 _COMPUTED = ("ref_logprobs", "old_logprobs", "values")
@@ -50,68 +54,114 @@ class Training:
     def __post_init__(self) -> None:
         self.step = 0
         self.states: list[State] = [o.algorithm.initial_state(o.settings) for o in self.objectives]
+        self.unfinished: Unfinished | None = None
+        """The step after ``self.step``, once its batches are made."""
+        self.budget = TokenBudget(self.loop.token_budget, self.say)
+        self.saver = Saver(self.folder / "checkpoints", self.loop.save_total_limit)
+        if self.loop.deterministic:
+            use_deterministic_kernels()
 
     def run(self) -> None:
-        """Train to ``total_steps`` or until a callback stops the run.  Ctrl-C and SIGTERM save first."""
+        """Train to ``total_steps`` or until a callback stops the run.
+
+        Ctrl-C and SIGTERM save first: at once while a batch is being made, else after the update at work.
+        """
         self.restore()
         for callback in self.callbacks:
             callback.start(self.step)
-        with StopAsked() as stop:
+        early = self.loop.save_steps // 10  # so long may the writing take before the loop waits for it
+        with StopAsked() as stop, contextlib.closing(self.saver):
             done = False
             while self.step < self.total_steps and not done:
                 begun = time.perf_counter()
-                figures, tokens = self.one_step()
+                figures, tokens = self.one_step(stop)
+                if self.saver.begun_at is not None and self.step > self.saver.begun_at + early:
+                    self.saver.wait()
                 event = StepEvent(self.step, self.total_steps, figures, time.perf_counter() - begun, tokens, self.roles)
                 done = sum(callback.after_step(event) for callback in self.callbacks) > 0  # every one is called
-                if stop.asked or (self.step % self.loop.save_steps == 0 and self.step < self.total_steps and not done):
-                    self.save()
+                due = self.step % (self.loop.save_steps - early) == 0 and self.step < self.total_steps and not done
+                if stop.asked or due:
+                    self.begin_saving()
                 stop.raise_if_asked()
 
-    def one_step(self) -> tuple[dict[str, float], int]:
-        """One batch of each objective and its updates; the figures, and the real tokens of the batches."""
+    def one_step(self, stop: StopAsked | None = None) -> tuple[dict[str, float], int]:
+        """One batch of each objective and its updates; the figures, and the real tokens of the batches.
+
+        Where ``stop`` asks for it, saves what is done so far and raises ``KeyboardInterrupt``.
+        """
         factor = schedule(self.optim, self.step, self.total_steps)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor
+        made = self.unfinished or self._batches_made(factor, stop)
+        self.unfinished = made
+        seed = int(short_id(self.seed, self.step), 16)
+        parts = (o.update_batches(b, seed) for o, b in zip(self.objectives, made.batches, strict=True))
+        planned = list(zip(*parts, strict=True))
+        enough = False
+        while made.updates < len(planned) and not enough:
+            if stop is not None and stop.asked:
+                self.begin_saving()
+                stop.raise_if_asked()
+            enough = self._one_update(planned[made.updates], made.sums, made.figures)
+            made.updates += 1
+        figures = made.figures | means(made.sums)
+        if len(planned) > 1:
+            figures["updates"] = float(made.updates)
+        self.unfinished = None
+        self.step += 1
+        return figures, int(sum(batch.mask.sum() for batch in made.batches))
+
+    def _batches_made(self, factor: float, stop: StopAsked | None) -> Unfinished:
+        """The batches of a step, ready to train on.  A signal interrupts it: nothing has changed yet but the random
+        number generators, which are put back before all is saved."""
+        before = generator_states()
         figures: dict[str, float] = {"learning_rate": self.optim.learning_rate * factor}
         prepared: list[Batch] = []
-        for index, objective in enumerate(self.objectives):
-            batch, found = objective.source.batch(self.step)
-            batch = annotate(batch, objective.algorithm.needs, self.roles, self.loop.token_budget)
-            found |= mismatch(batch)  # of all rows: prepare may leave some out, or bring others
-            batch, self.states[index], made = objective.algorithm.prepare(batch, objective.settings, self.states[index])
-            figures |= objective.named({**found, **made})
-            prepared.append(batch)
-        seed = int(short_id(self.seed, self.step), 16)
-        planned = list(
-            zip(*(o.update_batches(b, seed) for o, b in zip(self.objectives, prepared, strict=True)), strict=True)
-        )
-        sums: Sums = {}
-        updates, enough = 0, False
-        while updates < len(planned) and not enough:
-            enough = self._one_update(planned[updates], sums, figures)
-            updates += 1
-        figures |= means(sums)
-        if len(planned) > 1:
-            figures["updates"] = float(updates)
-        self.step += 1
-        return figures, int(sum(batch.mask.sum() for batch in prepared))
+        states: list[State] = []
+        try:
+            with contextlib.nullcontext() if stop is None else stop.at_once():
+                for objective, state in zip(self.objectives, self.states, strict=True):
+                    batch, found = objective.source.batch(self.step)
+                    batch = self._annotated(batch, objective)
+                    found |= mismatch(batch)  # of all rows: prepare may leave some out, or bring others
+                    batch, state, made = objective.algorithm.prepare(batch, objective.settings, state)
+                    figures |= objective.named({**found, **made})
+                    prepared.append(batch)
+                    states.append(state)
+        except KeyboardInterrupt:
+            if stop is not None:
+                restore_generators(before)
+                self.begin_saving()
+            raise
+        self.states = states
+        return Unfinished(prepared, figures)
+
+    def _annotated(self, batch: Batch, objective: Objective) -> Batch:
+        needs, roles = objective.algorithm.needs, self.roles
+        return self.budget.within(lambda tokens: annotate(batch, needs, roles, tokens), batch.tokens.shape[1])
 
     def _one_update(self, batches: Sequence[Batch], sums: Sums, figures: dict[str, float]) -> bool:
         """Every objective's gradient, and one step of the optimisers; whether an algorithm has had enough."""
+        longest = max(batch.tokens.shape[1] for batch in batches)
         enough = False
-        for objective, batch in zip(self.objectives, batches, strict=True):
-            found = self._accumulate(objective, batch)
+        for objective, found in zip(
+            self.objectives, self.budget.within(lambda tokens: self._gradient(batches, tokens), longest), strict=True
+        ):
             enough |= objective.algorithm.enough(means(found), objective.settings)
             add_means(sums, objective.named(found))
         figures["grad_norm"] = self._update(batches)
         return enough
 
-    def _accumulate(self, objective: Objective, batch: Batch) -> Sums:
-        budget, fail = self.loop.token_budget, self._stop_non_finite
-        return accumulate(
-            objective.algorithm, objective.settings, objective.coefficient, self.roles, batch, budget, fail
-        )
+    def _gradient(self, batches: Sequence[Batch], tokens: int) -> list[Sums]:
+        """From nothing, so that it can be begun again with smaller microbatches."""
+        for module in self.roles.trained.values():
+            module.zero_grad(set_to_none=True)
+        fail = self._stop_non_finite
+        return [
+            accumulate(o.algorithm, o.settings, o.coefficient, self.roles, batch, tokens, fail)
+            for o, batch in zip(self.objectives, batches, strict=True)
+        ]
 
     def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []
@@ -134,8 +184,15 @@ class Training:
         )
 
     def save(self) -> None:
-        """Write a checkpoint: all that advances, as one."""
-        save_checkpoint(self.folder / "checkpoints", self.step, self._state(), self.loop.save_total_limit)
+        """Write a checkpoint: all that advances, as one.  It is on the disk when this returns."""
+        self.begin_saving()
+        self.saver.wait()
+
+    def begin_saving(self) -> None:
+        """The same, beside what comes next; :attr:`saver` can be waited for."""
+        files = {name: path for callback in self.callbacks for name, path in callback.files().items()}
+        updates = self.unfinished.updates if self.unfinished else 0
+        self.saver.begin(self.step, self._state(), files, name_of(self.step, updates))
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -143,23 +200,29 @@ class Training:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "states": [dict(state) for state in self.states],
             "callbacks": [callback.state() for callback in self.callbacks],
-            "rng": torch.get_rng_state(),
+            "generators": generator_states(),
+            "token_budget": self.budget.tokens,
+            "unfinished": self.unfinished.state() if self.unfinished else None,
         }
 
     def restore(self) -> None:
         """Go on from the newest checkpoint of the folder, or begin."""
-        saved = load_newest(self.folder / "checkpoints", self.say)
-        if saved is None:
-            torch.manual_seed(self.seed)
+        found = load_newest(self.saver.folder, self.say)
+        if found is None:
+            seed_all(self.seed)
             return
+        saved = found.state
         for name, weights in saved["weights"].items():
             self.roles.trained[name].load_state_dict(weights)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
         self.states = list(saved["states"])
         for callback, state in zip(self.callbacks, saved["callbacks"], strict=True):
-            callback.restore(state)
-        torch.set_rng_state(saved["rng"])
+            callback.restore(state, found.folder)
+        restore_generators(saved["generators"])
+        self.budget.tokens = min(self.budget.tokens, int(saved["token_budget"]))
+        if saved["unfinished"] is not None:
+            self.unfinished = Unfinished.restored(saved["unfinished"], self.roles.device)
         self.step = int(saved["step"])
         self.say(f"going on from step {self.step} of {self.total_steps}")
 

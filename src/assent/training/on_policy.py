@@ -216,15 +216,12 @@ def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
     ]
 
 
-class _RecentMean:
+class _RecentMean(Callback):
     """Callback: the mean of each figure over the last ``width`` steps."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.rows: list[dict[str, float]] = []
-
-    def start(self, step: int) -> None:
-        """Nothing to do."""
 
     def after_step(self, event: Any) -> bool:
         self.rows = [*self.rows, dict(event.figures)][-self.width :]
@@ -233,7 +230,7 @@ class _RecentMean:
     def state(self) -> dict[str, Any]:
         return {"rows": self.rows}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
         self.rows = list(state["rows"])
 
     def means(self) -> dict[str, float]:

@@ -45,9 +45,12 @@ class LoopSettings(Settings):
     token_budget: int = Field(default=8192, gt=0)
     """Padded tokens per microbatch: memory, not mathematics; the gradient does not depend on it."""
     save_steps: int = Field(default=50, gt=0, json_schema_extra={"identity": False})
-    """Steps between checkpoints."""
+    """Steps that a kill costs at most; a checkpoint is begun a tenth of that early, and written meanwhile."""
     save_total_limit: int = Field(default=2, gt=0, json_schema_extra={"identity": False})
-    """Checkpoints kept."""
+    """Checkpoints kept; the best weights so far are part of each."""
+    deterministic: bool = False
+    """On a GPU, only kernels that give the same bits each time, so that resume is exact there too; slower.  On a CPU it
+    always is."""
 
 
 def build_optimizer(

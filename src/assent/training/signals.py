@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM as a wish that the loop grants between steps, after saving."""
+"""Ctrl-C and SIGTERM as a wish that the loop grants where it can save."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Generator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -13,6 +15,7 @@ class StopAsked:
 
     def __enter__(self) -> StopAsked:
         self.asked = False
+        self._at_once = False
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
@@ -23,11 +26,24 @@ class StopAsked:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Generator[None]:
+        """Work that changes nothing worth keeping, and may take minutes: a signal interrupts it.
+
+        ``KeyboardInterrupt`` comes out of it, also for a wish from before.
+        """
+        self._at_once = True
+        try:
+            self.raise_if_asked()
+            yield
+        finally:
+            self._at_once = False
+
     def raise_if_asked(self) -> None:
         if self.asked:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        again, self.asked = self.asked, True
+        if again or self._at_once:
             raise KeyboardInterrupt
-        self.asked = True

@@ -113,6 +113,45 @@ def test_killed_outright(fakes, silent, tmp_path):
     assert read_manifest("runs/f/fail").metrics == {"resumed": 1}
 
 
+@pytest.mark.parametrize("moment", ["before the checkpoints go", "before the name"])
+def test_a_kill_after_the_manifest_repeats_nothing(fakes, silent, monkeypatch, moment):
+    recipe = failing("waiting", leave="asked")
+    with pytest.raises(Waiting):
+        run_recipe(recipe, say=silent, progress=silent)
+    (partial,) = Path("runs/f/stages").glob("fail-*.partial")
+    (partial / "checkpoints").mkdir()
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if moment == "before the name":
+            patch.setattr(Path, "rename", killed)
+        else:
+            patch.setattr("assent.pipeline.attempt.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe, say=silent, progress=silent)
+    written = read_manifest(partial)
+    run_recipe(recipe, say=silent, progress=silent)
+    assert fakes == ["make", "fail waiting", "fail waiting"]
+    assert read_manifest("runs/f/fail") == written
+    assert not Path("runs/f/fail/checkpoints").exists()
+
+
+def test_a_manifest_that_was_edited_does_not_make_a_folder_whole(fakes, silent, monkeypatch):
+    recipe = recipe_from({"name": "f", "stages": {"make": {}}})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_recipe(recipe, say=silent, progress=silent)
+    (partial,) = Path("runs/f/stages").glob("make-*.partial")
+    manifest = partial / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"rows": 3', '"rows": 9'))
+    run_recipe(recipe, say=silent, progress=silent)
+    assert fakes == ["make", "make"]
+    assert read_manifest("runs/f/make").metrics["rows"] == 3
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
     [

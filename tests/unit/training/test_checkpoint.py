@@ -1,6 +1,9 @@
 """Checkpoints: written aside, sealed, and never loaded torn."""
 
 import errno
+import os
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from assent.training.checkpoint import load_newest, save_checkpoint
+from assent.training.checkpoint import Saver, load_newest, name_of, save_checkpoint
 
 
 def save(folder: Path, *steps: int, keep: int = 3) -> None:
@@ -25,8 +28,8 @@ def test_the_newest_is_loaded_and_the_oldest_go(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000010", "step-00000100"]
     loaded = load_newest(tmp_path, silent)
     assert loaded is not None
-    assert loaded["step"] == 100
-    assert loaded["x"].tolist() == [100.0] * 4
+    assert loaded.state["step"] == 100
+    assert loaded.state["x"].tolist() == [100.0] * 4
 
 
 def test_no_checkpoint(tmp_path: Path):
@@ -62,24 +65,42 @@ def no_state(path: Path) -> None:
     (path / "state.pt").unlink()
 
 
-@pytest.mark.parametrize("damage", [torn, edited, no_seal, seal_is_rubbish, seal_is_cut, no_state])
+def seal_is_edited(path: Path) -> None:
+    (path / "seal.json").write_text((path / "seal.json").read_text().replace('"step": 3', '"step": 4'))
+
+
+def of_another_version(path: Path) -> None:
+    (path / "seal.json").write_text('{"step": 3, "sha256": "0"}')
+
+
+def is_a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("")
+
+
+DAMAGE = [torn, edited, no_seal, seal_is_rubbish, seal_is_cut, no_state, seal_is_edited, of_another_version, is_a_file]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_one_is_named_and_the_one_before_it_taken(damage: Callable[[Path], None], tmp_path: Path):
     save(tmp_path, 1, 2, 3)
     damage(tmp_path / "step-00000003")
     said: list[str] = []
     loaded = load_newest(tmp_path, said.append)
     assert loaded is not None
-    assert loaded["step"] == 2
+    assert loaded.state["step"] == 2
     assert len(said) == 1
     assert "step-00000003 is damaged" in said[0]
     assert "going back" in said[0]
-    damage(tmp_path / "step-00000002")
-    damage(tmp_path / "step-00000001")
+    assert not (tmp_path / "step-00000003").exists()
+    for path in (tmp_path / "step-00000002", tmp_path / "step-00000001"):
+        torn(path)
     assert load_newest(tmp_path, said.append) is None
+    assert said[-1] == f"{tmp_path}: no whole checkpoint is left, so the training begins again"
     save(tmp_path, 3)
     loaded = load_newest(tmp_path, silent)
     assert loaded is not None
-    assert loaded["step"] == 3
+    assert loaded.state["step"] == 3
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -94,4 +115,72 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     loaded = load_newest(tmp_path, silent)
     assert loaded is not None
-    assert loaded["step"] == 1
+    assert loaded.state["step"] == 1
+
+
+def test_a_damaged_one_is_not_among_those_kept(tmp_path: Path):
+    save(tmp_path, 50, 100)
+    torn(tmp_path / "step-00000100")
+    load_newest(tmp_path, lambda text: None)
+    save(tmp_path, 70, keep=1)  # before the step of the damaged one is reached again
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000070"]
+
+
+def test_the_middle_of_a_step_comes_after_its_beginning():
+    assert sorted([name_of(8), name_of(7, 10), name_of(7, 2), name_of(7)]) == [
+        "step-00000007",
+        "step-00000007.0002",
+        "step-00000007.0010",
+        "step-00000008",
+    ]
+
+
+def test_a_file_is_kept_as_it_was_when_the_saving_began(tmp_path: Path):
+    best = tmp_path / "best.pt"
+    best.write_bytes(b"the best so far")
+    saver = Saver(tmp_path, 2)
+    saver.begin(1, {}, {"best.pt": best})
+    (tmp_path / "new").write_bytes(b"better")
+    os.replace(tmp_path / "new", best)
+    saver.close()
+    loaded = load_newest(tmp_path, silent)
+    assert loaded is not None
+    assert (loaded.folder / "best.pt").read_bytes() == b"the best so far"
+    (loaded.folder / "best.pt").write_bytes(b"edited")
+    said: list[str] = []
+    assert load_newest(tmp_path, said.append) is None
+    assert "the checksum of best.pt does not match" in said[0]
+
+
+def test_the_loop_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    held, weights, write = threading.Event(), torch.ones(3), torch.save
+
+    def slow(*args: Any) -> None:
+        assert held.wait(10)
+        write(*args)
+
+    monkeypatch.setattr(torch, "save", slow)
+    saver = Saver(tmp_path, 2)
+    saver.begin(1, {"weights": weights}, {})
+    weights.fill_(2.0)  # the next update
+    assert load_newest(tmp_path, silent) is None
+    held.set()
+    saver.wait()
+    loaded = load_newest(tmp_path, silent)
+    assert loaded is not None
+    assert loaded.state["weights"].tolist() == [1.0] * 3
+    saver.close()
+
+
+def test_what_goes_wrong_in_the_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    for told in ("wait", "begin", "close"):
+        saver = Saver(tmp_path, 2)
+        saver.begin(1, {}, {})
+        with pytest.raises(OSError, match="No space"):
+            saver.begin(2, {}, {}) if told == "begin" else getattr(saver, told)()
+        saver.close()
+    assert list(tmp_path.iterdir()) == []

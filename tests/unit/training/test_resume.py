@@ -41,7 +41,7 @@ def same(one: Any, other: Any, where: str = "") -> None:
 
 
 def newest(folder: Path) -> dict[str, Any]:
-    path = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    path = sorted((folder / "checkpoints").glob("step-*[0-9]"))[-1]
     assert path.name == "step-00000005"
     return torch.load(path / "state.pt", weights_only=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,6 +161,5 @@ def fit(
 
 
 def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
-    """Save the model into the stage's folder and drop its checkpoints."""
+    """Save the model into the stage's folder."""
     save_model(model, context.out, method=method, base=base, settings=settings.model_dump())
-    shutil.rmtree(context.out / "checkpoints", ignore_errors=True)
