@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from assent.data.rows import read_rows
-from assent.errors import DataError
+from assent.data.tables import json_line, whole_file
 from assent.types import Completion, Prompt, from_json, to_json
 
 R = TypeVar("R")
@@ -22,26 +19,11 @@ def write_jsonl(path: str | Path, records: Iterable[Any]) -> int:
     The file appears whole or not at all: it is written beside, synced, and renamed.  Raises :class:`DataError` where
     the disk refuses, with nothing left behind.
     """
-    path = Path(path)
     count = 0
-    beside: str | None = None
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            for record in records:
-                row = record if isinstance(record, Mapping) else to_json(record)
-                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())  # mkstemp's file is private; a data file is not
-        os.replace(beside, path)
-        beside = None
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", path) from None
-    finally:
-        if beside is not None:
-            Path(beside).unlink(missing_ok=True)
+    with whole_file(Path(path)) as file:
+        for record in records:
+            file.write(json_line(record if isinstance(record, Mapping) else to_json(record)))
+            count += 1
     return count
 
 
@@ -59,10 +41,3 @@ def read_jsonl(path: str | Path, cls: type[R]) -> list[R]:
 def write_completions(path: str | Path, pairs: Iterable[tuple[Prompt, Completion]]) -> int:
     """Write completions with their prompts inline, for :func:`assent.data.readers.read_completions`."""
     return write_jsonl(path, ({"prompt": to_json(prompt), **to_json(completion)} for prompt, completion in pairs))
-
-
-def _umask() -> int:
-    # The only way to read it is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

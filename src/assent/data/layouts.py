@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,32 @@ class NoAnswer(EmptyField):
     """A conversation without an assistant turn that answers something."""
 
 
+_OBJECT_CELLS = frozenset({"prompt", "assent", "metadata"})
+_LIST_CELLS = frozenset({"completions", "responses", "texts", "summaries", "completion_ids", "ranks", "rank"})
+
+
+def cells(row: Row) -> Row:
+    """A row of a table (CSV, TSV) with those cells decoded that are the JSON of messages, of a list, or of an object
+    that this package wrote.  Any other text that looks like JSON stays text: an answer may be JSON."""
+    if not row.path.lower().removesuffix(".gz").endswith((".csv", ".tsv")):
+        return row
+    changed = {name: value for name, cell in row.values.items() if (value := _decoded(name, cell)) is not None}
+    return dataclasses.replace(row, values={**row.values, **changed}) if changed else row
+
+
+def _decoded(name: str, cell: Any) -> Any:
+    if not isinstance(cell, str) or cell[:1] not in ("[", "{"):
+        return None
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict):
+        return value if name in _OBJECT_CELLS else None
+    spoken = bool(value) and all(isinstance(item, Mapping) and is_messages(item) for item in value)
+    return value if spoken or name in _LIST_CELLS else None
+
+
 def column(row: Row, names: Sequence[str]) -> str | None:
     """The first of ``names`` that the row has with a value."""
     return next((name for name in names if row.values.get(name) is not None), None)
@@ -52,11 +79,15 @@ def text_in(row: Row, name: str, *, may_be_empty: bool = False) -> str:
 
 def messages_in(row: Row, name: str) -> tuple[Message, ...]:
     """The messages of a column: a list of role/content or from/value objects, one such object, or their JSON text."""
-    value = row.values[name]
+    return messages_of(row, name, row.values[name])
+
+
+def messages_of(row: Row, name: str, value: Any) -> tuple[Message, ...]:
+    """The messages of a value that stands in column ``name``."""
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise row.error(f"column '{name}': expected messages, got text that is not their JSON") from None
     if isinstance(value, Mapping):
         value = [value]
@@ -128,9 +159,9 @@ def last_answer(messages: Sequence[Message]) -> tuple[tuple[Message, ...], str]:
 
 
 def split_pair(
-    chosen: Sequence[Message], rejected: Sequence[Message], row: Row
+    chosen: Sequence[Message], rejected: Sequence[Message], row: Row, names: tuple[str, str] = ("chosen", "rejected")
 ) -> tuple[tuple[Message, ...], str, str]:
-    """The shared prefix up to its last user turn, and the answer of each conversation to it.
+    """The shared prefix up to its last user turn, and the answer of each conversation to it.  ``names`` their columns.
 
     Raises :class:`DataError` where the two differ by more than their last answer.
     """
@@ -139,13 +170,13 @@ def split_pair(
         shared += 1
     prompt = up_to_last_user(chosen[:shared])
     rests = (chosen[len(prompt) :], rejected[len(prompt) :])
-    for name, rest in zip(("chosen", "rejected"), rests, strict=True):
+    for name, rest in zip(names, rests, strict=True):
         if not rest:
             raise EmptyField(f"column '{name}' has no answer after the shared prompt")
         if len(rest) > 1 or rest[0].role != "assistant":
             raise row.error(
-                f"chosen and rejected differ by more than the last answer: {len(rest)} messages of '{name}' follow the"
-                f" {len(prompt)} shared ones; expected one, of the assistant"
+                f"{names[0]} and {names[1]} differ by more than the last answer: {len(rest)} messages of '{name}' "
+                f"follow the {len(prompt)} shared ones; expected one, of the assistant"
             )
         if not rest[0].content.strip():
             raise EmptyField(f"the answer in column '{name}' is empty")

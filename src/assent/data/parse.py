@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from assent.data.layouts import (
     MESSAGE_COLUMNS,
@@ -25,8 +28,20 @@ from assent.data.layouts import (
     up_to_last_user,
 )
 from assent.data.rows import Row
-from assent.types import Comparison, Completion, Demonstration, Judgement, Message, Prompt, Ranking, from_json, short_id
+from assent.types import (
+    Comparison,
+    Completion,
+    Demonstration,
+    Judgement,
+    Message,
+    Prompt,
+    Ranking,
+    from_json,
+    short_id,
+    to_json,
+)
 
+RANK_COLUMNS = ("ranks", "rank")
 RESPONSE_COLUMNS = ("completion", "response", "output", "answer")
 TEXT_COLUMNS = ("text", "sentence")
 _PROMPT_COLUMNS = ("prompt", *MESSAGE_COLUMNS, "instruction", "question", "text")
@@ -36,6 +51,25 @@ R = TypeVar("R")
 
 class MissingColumn(ValueError):
     """The row's columns are not of the layout asked for; the argument says what was expected."""
+
+
+def checked(cls: type[R], values: Mapping[str, Any]) -> R:
+    """The record of a row that :func:`assent.types.to_json` wrote.  ``ValueError`` names a field that is unknown,
+    missing or of the wrong kind."""
+    try:
+        from_json(cls, values)  # knows no types, but every unknown field
+        return _adapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"field '{where}' of a {cls.__name__}: {first['msg'].removeprefix('Value error, ')}") from None
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"not a {cls.__name__}: {error}") from None
+
+
+@cache
+def _adapter(cls: type[R]) -> TypeAdapter[R]:
+    return TypeAdapter(cls)
 
 
 def make_prompt(
@@ -51,22 +85,32 @@ def own_prompt(row: Row) -> Prompt | None:
     """The prompt of a row that this package wrote: an object with id and text or messages."""
     value = row.values.get("prompt")
     if isinstance(value, Mapping) and "id" in value and ("text" in value or "messages" in value):
-        return from_json(Prompt, value)
+        given = {name: part for name, part in value.items() if part is not None}
+        if isinstance(given.get("metadata"), Mapping):  # Parquet gives each row the keys of all
+            given["metadata"] = {name: part for name, part in given["metadata"].items() if part is not None}
+        return checked(Prompt, given)
     return None
 
 
 def own_record(row: Row, cls: type[R]) -> R | None:
     """The record of a row that this package wrote, or ``None`` for a foreign row."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
-    if own_prompt(row) is None or not required <= set(row.values):
+    required = _required(cls)
+    prompt = own_prompt(row) if required <= set(row.values) else None
+    if prompt is None:
         return None
-    # Parquet and the hub fill absent fields with null; leaving these out gives the defaults.
-    return from_json(cls, {name: value for name, value in row.values.items() if value is not None})
+    # Parquet and the hub fill absent fields with null, a table with nothing; leaving these out gives the defaults.
+    given = {name: value for name, value in row.values.items() if value is not None and name != "assent"}
+    given["prompt"] = to_json(prompt)
+    return checked(cls, {name: value for name, value in given.items() if value != "" or name in required})
+
+
+@cache
+def _required(cls: type) -> frozenset[str]:
+    return frozenset(
+        item.name
+        for item in dataclasses.fields(cls)
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    )
 
 
 def parse_text(row: Row) -> str:
@@ -179,7 +223,9 @@ def parse_comparison(row: Row) -> Comparison:
         raise MissingColumn("prompt + chosen + rejected, or chosen + rejected as conversations")
     prompt, chosen, rejected = _pair(row)
     given = row.values.get("id")
-    numbers = {name: number_in(row, name) for name in ("margin", "confidence") if row.values.get(name) is not None}
+    numbers = {
+        name: number_in(row, name) for name in ("margin", "confidence") if row.values.get(name) not in (None, "")
+    }
     return Comparison(
         str(given) if given not in (None, "") else short_id(prompt.id, chosen, rejected),
         prompt,
@@ -215,7 +261,7 @@ def number_in(row: Row, name: str) -> float:
         value = {"true": 1, "false": 0}.get(value.strip().lower(), value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise row.error(f"column '{name}': expected a number or true/false, got {value!r}") from None
     if not math.isfinite(number):
         raise row.error(f"column '{name}': expected a finite number, got {value!r}")
@@ -254,7 +300,7 @@ def parse_completion(row: Row) -> tuple[Prompt, Completion]:
     prompt = own_prompt(row)
     if prompt is not None and {"id", "prompt_id", "text"} <= set(row.values):
         fields = {name: value for name, value in row.values.items() if name != "prompt" and value is not None}
-        return prompt, from_json(Completion, fields)
+        return prompt, checked(Completion, fields)
     both = _prompt_and_answer(row)
     if both is None:
         raise MissingColumn("prompt + completion (or response), or messages")
@@ -265,9 +311,11 @@ def parse_ranking(row: Row) -> Ranking:
     """Our own layout, or lists: prompt + completions (responses, texts, summaries) + ranks (rank), 1 best."""
     own = own_record(row, Ranking)
     if own is not None:
+        if any(rank is not None and rank < 1 for rank in own.ranks):
+            raise row.error("column 'ranks': expected whole numbers from 1 (best), null is failed")
         return own
     texts_at = column(row, ("completions", "responses", "texts", "summaries"))
-    ranks_at = column(row, ("ranks", "rank"))
+    ranks_at = column(row, RANK_COLUMNS)
     if texts_at is None or ranks_at is None:
         raise MissingColumn("prompt + completions + ranks, both lists")
     if column(row, _PROMPT_COLUMNS[:-1]) is None:
@@ -283,14 +331,3 @@ def parse_ranking(row: Row) -> Ranking:
     ids = tuple(short_id(prompt.id, text) for text in texts)
     # The row's own id may name its post, which several people ranked; content and annotator name the ranking.
     return Ranking(short_id(prompt.id, texts, ranks, annotator), prompt, ids, tuple(texts), tuple(ranks), annotator)
-
-
-PARSERS: dict[str, Callable[[Row], Any]] = {
-    "prompts": parse_prompt,
-    "texts": parse_text,
-    "demonstrations": parse_demonstration,
-    "comparisons": parse_comparison,
-    "judgements": parse_judgement,
-    "completions": parse_completion,
-    "rankings": parse_ranking,
-}

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from assent.data import parse
+from assent.data.forms import FORMS, Vote
 from assent.data.jsonl import read_jsonl, write_completions, write_jsonl
-from assent.data.layouts import EmptyField, NoAnswer
+from assent.data.layouts import EmptyField, NoAnswer, cells
 from assent.data.rows import Row, read_rows
 from assent.errors import DataError
 from assent.types import Comparison, Completion, Demonstration, Judgement, Prompt, Ranking
@@ -43,6 +44,29 @@ OnEmpty = Literal["error", "skip"]
 """What a reader does with a row whose text is empty."""
 
 T = TypeVar("T")
+
+
+def comparison_of(row: Row) -> Comparison:
+    """:func:`parse.parse_comparison`, or the one vote of a row of a published form."""
+    try:
+        return parse.parse_comparison(row)
+    except parse.MissingColumn:
+        form = next((form for form in FORMS.values() if form.tells(row)), None)
+        found = [] if form is None else [vote for vote in form.read(row) if isinstance(vote, Vote)]
+        if len(found) != 1:
+            raise
+        return found[0].comparison()
+
+
+_PARSERS: dict[str, Callable[[Row], Any]] = {
+    "prompts": parse.parse_prompt,
+    "texts": parse.parse_text,
+    "demonstrations": parse.parse_demonstration,
+    "comparisons": comparison_of,
+    "judgements": parse.parse_judgement,
+    "completions": parse.parse_completion,
+    "rankings": parse.parse_ranking,
+}
 
 
 def read_prompts(source: str | Path, split: str | None = None, *, empty: OnEmpty = "error") -> list[Prompt]:
@@ -74,11 +98,13 @@ def read_comparisons(source: str | Path, split: str | None = None, *, empty: OnE
     - ``chosen`` and ``rejected`` as message lists: the prompt is the shared prefix (TRL, UltraFeedback), or stands in
       ``prompt`` / ``conversations`` where the two hold the answer alone (LLaMA-Factory);
     - ``chosen`` and ``rejected`` as HH-RLHF dialogues, the prompt again the shared prefix;
-    - :class:`Comparison` records as :func:`write_jsonl` writes them, ties and weights included.
+    - :class:`Comparison` records as :func:`write_jsonl` writes them, ties and weights included;
+    - any form of :data:`assent.data.forms.FORMS` with one vote a row: Stanford Human Preferences, Chatbot Arena,
+      AlpacaEval, summarize-from-feedback, HelpSteer 2 and 3 preferences.
 
     Columns ``margin`` and ``confidence`` are kept; scores are not turned into margins.
     """
-    return _read("comparisons", parse.parse_comparison, source, split, empty)
+    return _read("comparisons", comparison_of, source, split, empty)
 
 
 def read_judgements(source: str | Path, split: str | None = None, *, empty: OnEmpty = "error") -> list[Judgement]:
@@ -109,13 +135,13 @@ def describe(source: str | Path, split: str | None = None) -> list[str]:
     """The kinds that ``source`` could be read as, judged by its first row: of prompts, texts, demonstrations,
     comparisons, judgements, completions, rankings.
     """
-    return _kinds(next(iter(read_rows(source, split))))
+    return _kinds(cells(next(iter(read_rows(source, split)))))
 
 
 def locate_prompt(source: str | Path, prompt_id: str, split: str | None = None) -> tuple[str, int] | None:
     """File and line of the first row whose prompt has this id; ``None`` where there is none (for error messages)."""
-    for row in read_rows(source, split):
-        for parser in parse.PARSERS.values():
+    for row in map(cells, read_rows(source, split)):
+        for parser in _PARSERS.values():
             try:
                 record = parser(row)
             except (ValueError, DataError):
@@ -129,7 +155,7 @@ def locate_prompt(source: str | Path, prompt_id: str, split: str | None = None) 
 def _read(kind: str, parser: Callable[[Row], T], source: str | Path, split: str | None, empty: OnEmpty) -> list[T]:
     records: list[T] = []
     skipped: DataError | None = None
-    for row in read_rows(source, split):
+    for row in map(cells, read_rows(source, split)):
         try:
             records.append(parser(row))
         except parse.MissingColumn as missing:
@@ -154,7 +180,7 @@ def _missing(row: Row, kind: str, expected: str) -> DataError:
 
 def _kinds(row: Row) -> list[str]:
     kinds: list[str] = []
-    for kind, parser in parse.PARSERS.items():
+    for kind, parser in _PARSERS.items():
         try:
             parser(row)
         except NoAnswer:
