@@ -140,8 +140,10 @@ class Comparison:
     criterion: str = "overall"
     annotator: str = ""
     ranking: str | None = None
-    """``None`` for a pair that did not come from a ranking."""
+    """``None`` for a pair that did not come from a ranking, or came from several."""
     group: str = ""
+    sources: tuple[str, ...] = ()
+    """The rankings that were put together in it, where they are several."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.confidence <= 1.0:

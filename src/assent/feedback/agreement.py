@@ -1,82 +1,232 @@
-"""How far annotators agree on what they were both asked."""
+"""How far annotators agree on what they were both asked: the field's coefficients, with intervals over questions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import combinations
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import krippendorff
 import numpy as np
-from scipy.stats import rankdata
 
-from assent.feedback.comparisons import standings
+from assent.feedback.ratings import Ratings, pair_outcomes, places
+from assent.feedback.votes import Floats, Ints, Votes, votes_from_rankings
+from assent.intervals import Estimate, bootstrap_estimate
 from assent.types import Ranking
 
-Shared = dict[tuple[str, frozenset[str], str], dict[str, dict[str, float]]]
-"""(prompt id, completion ids, criterion) to annotator to completion id to place."""
+Level = Literal["nominal", "ordinal", "interval"]
+
+RESAMPLES = 300
 
 
-def agreement(rankings: Iterable[Ranking]) -> dict[str, float | None]:
-    """Agreement over the questions that at least two annotators ranked.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Over the questions that at least two annotators answered.  A figure is ``None`` where it is not defined."""
 
-    ``krippendorff_alpha``: ordinal (Krippendorff, 2004), 1 is perfect and 0 is chance.  A unit is one completion, its
-    values the places it got; ties and failures share the mean of the places they span, so that a place means the same
-    to an annotator who ties often and one who never does.
-    ``pairwise_agreement``: of all (pair of annotators, pair of completions), the share where both said the same of
-    better, worse or equal; 0 to 1.
-    ``pairwise_agreement_without_ties``: the same where neither called the pair equal; chance is 0.5.
-    ``shared_questions`` and ``annotators``: how many of each went into these figures.
+    alpha: Estimate | None
+    """Krippendorff's alpha of the places, ordinal: 1 is perfect, 0 is chance."""
+    fleiss: Estimate | None
+    """Fleiss' kappa of the pairs: first, second or equal."""
+    same: Estimate | None
+    """Of all (pair of annotators, pair of answers), the share where both said the same of better, worse or equal."""
+    same_decided: Estimate | None
+    """The same where neither called the pair equal; chance is 0.5."""
+    questions: int
+    """Questions, each a set of answers, that several annotators ranked."""
+    annotators: int
+    """Annotators who ranked them."""
 
-    A figure is ``None`` where it is not defined: no shared question; for the last share, no pair without a tie; for
-    alpha, also when every answer got the same place.  Never NaN.
+
+def agreement(rankings: Iterable[Ranking], resamples: int = RESAMPLES) -> Agreement:
+    """Of rankings.  Intervals are of 95%, by the bootstrap over questions (alpha) or prompts (the others)."""
+    given = list(rankings)
+    placed, votes = places(given), votes_from_rankings(given)
+    met = meetings(pair_outcomes(votes))
+    decided = (met.one_said != 0) & (met.other_said != 0)
+    return Agreement(
+        alpha=krippendorff_alpha(placed, "ordinal", resamples),
+        fleiss=fleiss_kappa(pair_outcomes(votes), resamples),
+        same=met.share(np.ones(len(met.same), dtype=bool), resamples),
+        same_decided=met.share(decided, resamples),
+        questions=placed.clusters,
+        annotators=len(placed.annotators),
+    )
+
+
+def krippendorff_alpha(table: Ratings, level: Level, resamples: int = RESAMPLES) -> Estimate | None:
+    """Krippendorff's alpha (2004), by the package of that name; ``None`` where all values are the same.
+
+    ``level``: values are categories (nominal), places (ordinal) or numbers (interval).
     """
-    shared = {key: people for key, people in _by_question(rankings).items() if len(people) > 1}
-    same, decided_same, decided = _pair_counts(shared)
-    return {
-        "krippendorff_alpha": _alpha(shared),
-        "pairwise_agreement": float(np.mean(same)) if same else None,
-        "pairwise_agreement_without_ties": decided_same / decided if decided else None,
-        "shared_questions": float(len(shared)),
-        "annotators": float(len({name for people in shared.values() for name in people})),
-    }
+    counts = table.counts()
+    values = np.unique(table.value)
+
+    def alpha(drawn: Floats) -> float | None:
+        rows = np.repeat(counts, drawn.astype(np.int64)[table.cluster], axis=0)
+        if np.count_nonzero(rows.any(axis=0)) < 2:
+            return None
+        found = krippendorff.alpha(value_counts=rows, value_domain=values, level_of_measurement=level)
+        return float(found) if math.isfinite(found) else None
+
+    return bootstrap_estimate(alpha, table.clusters, resamples)
 
 
-def _by_question(rankings: Iterable[Ranking]) -> Shared:
-    found: Shared = {}
-    for ranking in rankings:
-        places = rankdata(standings(ranking), method="average")
-        key = (ranking.prompt.id, frozenset(ranking.completion_ids), ranking.criterion)
-        # An annotator who ranked the same question twice counts once, with the later answer.
-        found.setdefault(key, {})[ranking.annotator] = dict(
-            zip(ranking.completion_ids, map(float, places), strict=True)
-        )
+def fleiss_kappa(table: Ratings, resamples: int = RESAMPLES) -> Estimate | None:
+    """Fleiss' kappa (1971, Psychol. Bull. 76, 378-382) of categories; ``None`` where all are the same.
+
+    Units may differ in how many annotators they have: each weighs the same in the agreement observed, each value the
+    same in the agreement by chance.
+    """
+    counts = table.counts().astype(np.float64)
+    each = counts.sum(axis=1)
+    seen = ((counts * (counts - 1.0)).sum(axis=1) / np.maximum(1.0, each * (each - 1.0))) if len(counts) else each
+
+    def kappa(drawn: Floats) -> float | None:
+        weights = drawn[table.cluster]
+        shares = weights @ counts / (weights @ each)
+        chance = float((shares * shares).sum())
+        if chance >= 1.0 - 1e-12:
+            return None
+        return (float(weights @ seen / weights.sum()) - chance) / (1.0 - chance)
+
+    return bootstrap_estimate(kappa, table.clusters, resamples)
+
+
+@dataclass(frozen=True, slots=True)
+class Meetings:
+    """M times that two annotators judged the same unit, of all C clusters."""
+
+    one: Ints
+    """[M] the annotator who comes first in the alphabet."""
+    other: Ints
+    one_said: Floats
+    """[M] the values they gave."""
+    other_said: Floats
+    cluster: Ints
+    """[M]"""
+    clusters: int
+
+    @property
+    def same(self) -> np.ndarray:
+        """[M] bool, whether both gave the same value."""
+        return self.one_said == self.other_said
+
+    def share(self, among: np.ndarray, resamples: int = RESAMPLES) -> Estimate | None:
+        """Share of ``same`` among some of the meetings [M] bool; ``None`` where there are none."""
+        there = np.bincount(self.cluster[among], minlength=self.clusters).astype(np.float64)
+        same = np.bincount(self.cluster[among & self.same], minlength=self.clusters).astype(np.float64)
+
+        def ratio(drawn: Floats) -> float | None:
+            total = float(drawn @ there)
+            return float(drawn @ same) / total if total else None
+
+        return bootstrap_estimate(ratio, self.clusters, resamples)
+
+
+def meetings(table: Ratings) -> Meetings:
+    """All pairs of annotators on each unit."""
+    ends = np.searchsorted(table.unit, np.arange(table.units + 1))
+    sizes = np.diff(ends)
+    one: list[Ints] = []
+    other: list[Ints] = []
+    for size in np.unique(sizes):
+        first, second = np.triu_indices(int(size), 1)
+        start = ends[:-1][sizes == size][:, None]
+        one.append((start + first).ravel())
+        other.append((start + second).ravel())
+    left = np.concatenate(one) if one else np.zeros(0, dtype=np.int64)
+    right = np.concatenate(other) if other else np.zeros(0, dtype=np.int64)
+    return Meetings(
+        one=table.annotator[left],
+        other=table.annotator[right],
+        one_said=table.value[left],
+        other_said=table.value[right],
+        cluster=table.cluster[table.unit[left]] if table.units else left,
+        clusters=table.clusters,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Two annotators on what both judged."""
+
+    one: str
+    other: str
+    same: Estimate
+    """Share of units on which both said the same."""
+    kappa: float | None
+    """Cohen's kappa (1960, Educ. Psychol. Meas. 20, 37-46); ``None`` where both always gave one value."""
+    units: int
+
+
+def pairwise_agreement(table: Ratings, resamples: int = RESAMPLES) -> list[Meeting]:
+    """Each two annotators who judged a unit in common."""
+    met = meetings(table)
+    found: list[Meeting] = []
+    for i, j in sorted(set(zip(met.one.tolist(), met.other.tolist(), strict=True))):
+        here = (met.one == i) & (met.other == j)
+        same = met.share(here, resamples)
+        assert same is not None  # they met
+        kappa = cohen_kappa(met.one_said[here], met.other_said[here])
+        found.append(Meeting(table.annotators[i], table.annotators[j], same, kappa, int(here.sum())))
     return found
 
 
-def _alpha(shared: Shared) -> float | None:
-    names = sorted({name for people in shared.values() for name in people})
-    units = [(people, completion) for key, people in shared.items() for completion in sorted(key[1])]
-    table = np.full((len(names), len(units)), np.nan)
-    for column, (people, completion) in enumerate(units):
-        for name, places in people.items():
-            table[names.index(name), column] = places[completion]
-    if np.unique(table[~np.isnan(table)]).size < 2:
-        return None
-    alpha = float(krippendorff.alpha(reliability_data=table, level_of_measurement="ordinal"))
-    return alpha if math.isfinite(alpha) else None
+def cohen_kappa(one: Floats, other: Floats) -> float | None:
+    """Agreement of two annotators [n] beyond chance, each with their own rates of the values."""
+    values = np.unique(np.concatenate([one, other]))
+    chance = float(((one[:, None] == values).mean(axis=0) * (other[:, None] == values).mean(axis=0)).sum())
+    return None if chance >= 1.0 - 1e-12 else (float((one == other).mean()) - chance) / (1.0 - chance)
 
 
-def _pair_counts(shared: Shared) -> tuple[list[bool], int, int]:
-    """Per (annotators, completions) pair whether they agree; and agreeing and all among those without a tie."""
-    same: list[bool] = []
-    decided_same = decided = 0
-    for (_, completions, _), people in shared.items():
-        for one, other in combinations(people.values(), 2):
-            for a, b in combinations(sorted(completions), 2):
-                first, second = np.sign(one[a] - one[b]), np.sign(other[a] - other[b])
-                same.append(bool(first == second))
-                if first and second:
-                    decided += 1
-                    decided_same += first == second
-    return same, int(decided_same), decided
+@dataclass(frozen=True, slots=True)
+class GroupAgreement:
+    """Annotators of one group against those of another, or among themselves where ``one`` is ``other``."""
+
+    one: str
+    other: str
+    same: Estimate
+    meetings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Whether annotators agree less across groups than within."""
+
+    groups: tuple[GroupAgreement, ...]
+    gap: Estimate | None
+    """Share of same answers within groups less that across them: above 0 with its interval, the groups see it
+    differently, and an average hides that.  ``None`` where there is only one or the other."""
+
+
+def division(votes: Votes, groups: Mapping[str, str], resamples: int = RESAMPLES) -> Division:
+    """Agreement on pairs by group; ``groups`` from annotator to group, those without one are left out."""
+    table = pair_outcomes(votes)
+    met = meetings(table)
+    names = sorted(set(groups.values()))
+    number = np.array([names.index(groups[name]) if name in groups else -1 for name in table.annotators], dtype=int)
+    left, right = number[met.one], number[met.other]
+    low, high = np.minimum(left, right), np.maximum(left, right)
+    known = low >= 0
+    found: list[GroupAgreement] = []
+    for i, one in enumerate(names):
+        for j in range(i, len(names)):
+            here = known & (low == i) & (high == j)
+            same = met.share(here, resamples)
+            if same is not None:
+                found.append(GroupAgreement(one, names[j], same, int(here.sum())))
+    return Division(tuple(found), _gap(met, known & (low == high), known & (low != high), resamples))
+
+
+def _gap(met: Meetings, within: np.ndarray, across: np.ndarray, resamples: int) -> Estimate | None:
+    def sums(of: np.ndarray) -> Floats:
+        return np.bincount(met.cluster[of], minlength=met.clusters).astype(np.float64)
+
+    tables = [sums(within & met.same), sums(within), sums(across & met.same), sums(across)]
+
+    def gap(drawn: Floats) -> float | None:
+        same, there, other_same, other_there = (float(drawn @ table) for table in tables)
+        return same / there - other_same / other_there if there and other_there else None
+
+    return bootstrap_estimate(gap, met.clusters, resamples)

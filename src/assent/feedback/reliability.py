@@ -1,93 +1,67 @@
-"""How often each annotator is right of two answers, judged by what all say of the same pairs."""
+"""How far each annotator can be relied on, by what all say of the same pairs of answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
+from scipy.special import expit, logit, stdtrit
 
-from assent.feedback.comparisons import standings
+from assent.feedback.competence import Competence, clearness, fit_competence, nodes
+from assent.feedback.votes import votes_from_rankings
+from assent.intervals import Estimate
 from assent.types import Ranking
-
-_RIGHT, _WRONG = 4.0, 1.0
-"""Beta prior of an annotator's probability of being right: five pairs' worth of belief in 4 of 5."""
-_RESAMPLES = 200
-
-_Pair = tuple[str, str, str, str]
-"""Prompt id, criterion, and two completion ids in alphabetical order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Of one annotator."""
+    """Of one annotator, on pairs of answers that others judged too."""
 
-    right: float
+    competence: Estimate
+    """-1 to 1: how far what they say goes with which answer is better.  Two annotators of competence r and s, both of
+    whom see a difference, agree on a pair with probability (1 + r s) / 2.  0 is guessing; below 0 they turn it
+    around."""
+    right: Estimate
     """Probability of putting the better of two answers above the other."""
-    low: float
-    high: float
-    """An interval of about 95%, by resampling prompts."""
+    ties: float
+    """Share of the pairs that they call equal."""
     pairs: int
-    """How many pairs the annotator decided that another decided too."""
+    """How many pairs this is from."""
 
 
 def reliability(rankings: Iterable[Ranking]) -> dict[str, Reliability]:
-    """By annotator, of those who decided pairs of answers that others decided too; the rest are left out.
+    """By annotator, of those who judged pairs of answers that others judged too; the rest are left out.
 
-    Dawid and Skene 1979 (Appl. Statist. 28, 20-28) with one number per annotator, by expectation-maximisation: which
-    answer of a pair is the better is hidden, either as likely at first; an annotator says it with probability
-    ``right``, whichever it is.  A Beta(4, 1) prior keeps few pairs from saying much, and ``right`` above 1/2 is the
-    majority's side.  Ties say nothing of an order and are left out.  Two annotators alone cannot be told apart, and get
-    the same number; hardly can two of three, where the third is near chance.  Pairs of one ranking are taken as
-    independent in the estimate, and not in the interval, which resamples whole prompts; in simulations of three
-    annotators it held the truth in 83 to 96 of 100 cases, and less often where 30 pairs were all there was.
+    From Bradley-Terry with competence of annotators (:mod:`assent.feedback.competence`).  Intervals are of 95%, and
+    hold over prompts.  Two annotators alone cannot be told apart and get the same numbers.
     """
-    votes = {pair: said for pair, said in sorted(_votes(rankings).items()) if len(said) > 1}
-    names = sorted({name for said in votes.values() for name in said})
-    prompts = sorted({pair[0] for pair in votes})
-    if not names:
-        return {}
-    table = np.zeros((len(votes), len(names)))
-    for row, said in enumerate(votes.values()):
-        for name, vote in said.items():
-            table[row, names.index(name)] = vote
-    prompt_of = np.array([prompts.index(pair[0]) for pair in votes])
-    right = _estimate(table, np.ones(len(votes)), np.full(len(names), _RIGHT / (_RIGHT + _WRONG)))
-    draw = np.random.Generator(np.random.Philox(0))
-    even = np.full(len(prompts), 1.0 / len(prompts))
-    counts = draw.multinomial(len(prompts), even, size=_RESAMPLES)
-    again = np.array([_estimate(table, drawn[prompt_of].astype(float), right) for drawn in counts])
-    low, high = np.quantile(again, [0.025, 0.975], axis=0)
-    decided = np.count_nonzero(table, axis=0)
-    return {
-        name: Reliability(float(right[i]), float(low[i]), float(high[i]), int(decided[i]))
-        for i, name in enumerate(names)
-    }
+    return reliability_of(fit_competence(votes_from_rankings(rankings)))
 
 
-def _votes(rankings: Iterable[Ranking]) -> dict[_Pair, dict[str, float]]:
-    """What each annotator says of each pair without tie: 1 the first, -1 the second.  The later ranking counts."""
-    found: dict[_Pair, dict[str, float]] = {}
-    for ranking in rankings:
-        place = dict(zip(ranking.completion_ids, standings(ranking), strict=True))
-        for first, second in combinations(sorted(place), 2):
-            said = found.setdefault((ranking.prompt.id, ranking.criterion, first, second), {})
-            said.pop(ranking.annotator, None)
-            if place[first] != place[second]:
-                said[ranking.annotator] = 1.0 if place[first] < place[second] else -1.0
+def reliability_of(fit: Competence) -> dict[str, Reliability]:
+    """The same of a model that was fitted already.
+
+    ``competence`` is the reading share times the root mean square of 2 sigmoid(d) - 1, which is what the votes
+    determine: with up to three votes on a pair, those two are seen as their product alone.  ``right`` also needs the
+    mean of \\|2 sigmoid(d) - 1\\|, so the spread of gaps: between 0.8 (hard pairs) and 1 (easy ones) times that root.
+    """
+    strength, slope = clearness(fit.spread)
+    ease = float(np.abs(np.tanh(0.5 * nodes(fit.spread))).mean()) / strength
+    found: dict[str, Reliability] = {}
+    for i, name in enumerate(fit.annotators):
+        value = strength * float(fit.reading[i])
+        by = np.zeros(len(fit.covariance))
+        by[i], by[-1] = strength, slope * fit.reading[i]
+        competence = _estimate(value, float(np.sqrt(by @ fit.covariance @ by)), fit.prompts)
+        low, right, high = (0.5 + 0.5 * ease * c for c in (competence.low, value, competence.high))
+        found[name] = Reliability(competence, Estimate(right, low, high), float(fit.tie_shares[i]), fit.pairs[i])
     return found
 
 
-def _estimate(table: np.ndarray, weights: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """``right`` [A] from votes [pairs, A] (1, -1, and 0 where none was given) and the weight of each pair [pairs]."""
-    first, second = table > 0, table < 0
-    given = weights @ (first | second)
-    for _ in range(500):
-        odds = table @ (np.log(right) - np.log1p(-right))
-        truth = 1.0 / (1.0 + np.exp(-odds))  # that the first of the pair is the better
-        agreed = (weights * truth) @ first + (weights * (1.0 - truth)) @ second
-        before, right = right, (agreed + _RIGHT) / (given + _RIGHT + _WRONG)
-        if float(np.abs(right - before).max()) < 1e-5:
-            break
-    return right
+def _estimate(value: float, error: float, prompts: int) -> Estimate:
+    """An interval in logits of (1 + value) / 2, which is symmetric there and stays within -1 and 1."""
+    share = 0.5 * (1.0 + value)
+    half = float(stdtrit(max(1, prompts - 1), 0.975)) * 0.5 * error / (share * (1.0 - share))
+    low, high = (2.0 * float(expit(logit(share) + step)) - 1.0 for step in (-half, half))
+    return Estimate(value, low, high)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -12,10 +11,12 @@ from assent.config import Settings
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_rankings
 from assent.errors import DataError
-from assent.feedback.comparisons import comparisons_from_rankings
-from assent.feedback.reliability import Reliability, reliability
+from assent.feedback.adjudication import Adjudication, adjudicate
+from assent.feedback.competence import Competence, fit_competence
+from assent.feedback.reliability import reliability_of
+from assent.feedback.votes import votes_from_rankings
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.types import Comparison, Ranking
+from assent.types import Ranking
 
 
 class ComparisonSettings(Settings):
@@ -24,9 +25,10 @@ class ComparisonSettings(Settings):
     data: str = Input("data", description="Rankings, as the collect stage or `assent label export` writes them")
     held_out: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of the prompts whose comparisons are kept apart, in held_out.jsonl; above 0, one prompt at least."""
-    reliability: bool = False
-    """Write how often the annotator is right as each comparison's confidence, from the training prompts that several
-    annotators ranked; 1 for those who shared none."""
+    adjudication: Adjudication = "all"
+    """What several annotators of one question become: all = each ranking's own comparisons; weighted = the same times
+    the annotator's competence, estimated from the training prompts; majority = one comparison of each two answers, as
+    most say; model = one, with the probability of its order and the weight of what was said, by their competence."""
 
 
 def run(settings: ComparisonSettings, context: Context) -> Metrics:
@@ -34,9 +36,9 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
     kept_apart = _kept_apart(rankings, settings, context.seed)
     apart = [r for r in rankings if r.prompt.id in kept_apart]
     trained = [r for r in rankings if r.prompt.id not in kept_apart]
-    found = _reliability(trained, settings) if settings.reliability else {}
+    fit = _competence(trained, settings) if settings.adjudication in ("weighted", "model") else None
     written = {
-        name: write_jsonl(context.out / f"{name}.jsonl", _comparisons(part, found))
+        name: write_jsonl(context.out / f"{name}.jsonl", adjudicate(part, settings.adjudication, fit))
         for name, part in (("train", trained), ("held_out", apart))
     }
     if not written["train"]:
@@ -45,26 +47,28 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
         "rankings": len(rankings),
         "comparisons": written["train"],
         "held_out_comparisons": written["held_out"],
-        **{f"reliability/{name}": figures.right for name, figures in found.items()},
-        **{f"reliability_low/{name}": figures.low for name, figures in found.items()},
-        **{f"reliability_high/{name}": figures.high for name, figures in found.items()},
+        **(_figures(fit) if fit else {}),
     }
 
 
-def _reliability(rankings: Sequence[Ranking], settings: ComparisonSettings) -> Mapping[str, Reliability]:
-    found = reliability(rankings)
-    if not found:
+def _competence(rankings: Sequence[Ranking], settings: ComparisonSettings) -> Competence:
+    fit = fit_competence(votes_from_rankings(rankings))
+    if not fit.annotators:
         raise DataError(
-            "no two annotators put the same two answers in an order, so nothing can be told of their reliability; let "
-            "several answer the same questions, or leave reliability off",
+            "no two annotators ranked the same two answers, so nothing can be told of their competence; let several "
+            "answer the same questions, or set adjudication: all",
             settings.data,
         )
+    return fit
+
+
+def _figures(fit: Competence) -> dict[str, float]:
+    found: dict[str, float] = {"gap_spread": fit.spread}
+    for name, known in reliability_of(fit).items():
+        found[f"competence/{name}"] = known.competence.value
+        found[f"competence_low/{name}"], found[f"competence_high/{name}"] = known.competence.low, known.competence.high
+        found[f"right/{name}"] = known.right.value
     return found
-
-
-def _comparisons(rankings: Sequence[Ranking], found: Mapping[str, Reliability]) -> list[Comparison]:
-    made = comparisons_from_rankings(rankings)
-    return [replace(c, confidence=found[c.annotator].right) if c.annotator in found else c for c in made]
 
 
 def _kept_apart(rankings: Sequence[Ranking], settings: ComparisonSettings, seed: int) -> set[str]:
@@ -87,5 +91,5 @@ def _fraction(prompt_id: str, seed: int) -> float:
 
 
 STAGE = Stage(
-    kind="comparisons", summary="Turn rankings into comparisons", Settings=ComparisonSettings, run=run, version=2
+    kind="comparisons", summary="Turn rankings into comparisons", Settings=ComparisonSettings, run=run, version=3
 )

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from assent.evaluation.accuracy import pairwise_accuracy
-from assent.feedback.agreement import agreement
+from assent.feedback.agreement import krippendorff_alpha
 from assent.feedback.comparisons import comparisons_from_rankings
+from assent.feedback.ratings import places
 from assent.intervals import wilson_interval
 from assent.rewards.model import ModelReward
 from assent.rewards.source import RewardSource
@@ -62,8 +63,8 @@ def feedback_quality(rankings: Sequence[Ranking], truth: RewardSource | None) ->
         "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks)),
         "simulated": all(name.startswith("simulated:") for name in answers),
     }
-    alpha = agreement(rankings)["krippendorff_alpha"]
-    return out if alpha is None else {**out, "alpha": alpha}
+    alpha = krippendorff_alpha(places(rankings), "ordinal", resamples=0)
+    return out if alpha is None else {**out, "alpha": alpha.value}
 
 
 def _agreement_with_truth(comparisons: Sequence[Comparison], truth: RewardSource) -> dict[str, float]:
