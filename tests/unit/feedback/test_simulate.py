@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from assent.errors import DataError
-from assent.feedback import SimulatedAnnotator
+from assent.feedback.simulate import Seen, SimulatedAnnotator
 
 
 def perfect(**failings):
@@ -94,10 +94,111 @@ def test_laziness_is_the_share_not_read():
     assert binomtest(right, 4000, 0.75 + 0.25 / 2).pvalue > 1e-4
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"name": "ann"}, {"name": "simulated:"}, {"noise": -1.0}, {"tie_width": -1.0}, {"laziness": 1.5}],
-)
+def ranks(annotator, count, utilities, **known):
+    return [annotator.rank(f"q{i}", utilities, 0, Seen(**known)) for i in range(count)]
+
+
+def test_an_adversary_says_the_opposite():
+    assert perfect(contrariness=1.0).rank("q", [0.5, 3.0, -1.0]) == (2, 3, 1)
+    third = perfect(contrariness=1 / 3)
+    wrong = sum(found == (2, 1) for found in ranks(third, 3000, [1.0, 0.0]))
+    assert binomtest(wrong, 3000, 1 / 3).pvalue > 1e-4
+    assert perfect(contrariness=1.0).label("q", [-2.0, 1.0]) == (1, 0)
+
+
+def test_spam_is_the_order_shown():
+    assert perfect(spam=1.0).rank("q", [0.0, 9.0, 3.0]) == (1, 2, 3)
+    assert perfect(spam=1.0).rate("q", [-9.0, 0.0]) == (5, 5)
+    assert perfect(spam=1.0).prefer("q", [0.0, 9.0]) == -1
+
+
+def test_longer_answers_gain_by_doublings():
+    # 3 doublings apart: 0.5 each is 1.5, more than the 1.0 by which the short one is better, less than 2.0.
+    long = perfect(length_bias=0.5)
+    assert long.rank("q", [1.0, 0.0], 0, Seen(lengths=(99, 799))) == (2, 1)
+    assert long.rank("q", [2.0, 0.0], 0, Seen(lengths=(99, 799))) == (1, 2)
+    assert long.rank("q", [1.0, 0.0]) == (1, 2)
+
+
+def test_noise_grows_with_the_work_done():
+    tired = SimulatedAnnotator("simulated:ann", noise=0.5, drift=3.0)
+    for done, noise in ((0.0, 0.5), (0.5, 1.25), (1.0, 2.0)):
+        wins = sum(found == (1, 2) for found in ranks(tired, 3000, [1.0, 0.0], done=done))
+        assert binomtest(wins, 3000, 1 / (1 + math.exp(-1.0 / noise))).pvalue > 1e-4
+
+
+def test_noise_may_differ_by_criterion():
+    who = SimulatedAnnotator("simulated:ann", noise=0.0, noise_on={"kind": 5.0})
+    assert set(ranks(who, 200, [1.0, 0.0], criterion="true")) == {(1, 2)}
+    assert len(set(ranks(who, 200, [1.0, 0.0], criterion="kind"))) == 2
+
+
+def test_ties_and_failures_come_at_the_rates_stated():
+    who = SimulatedAnnotator("simulated:ann", noise=0.5, tie_rate=0.3, fail_rate=0.2)
+    found = ranks(who, 2000, [0.0, 0.5, 1.0, 1.5])
+    failed = sum(rank is None for each in found for rank in each)
+    assert binomtest(failed, 8000, 0.2).pvalue > 1e-4
+    kept = [[rank for rank in each if rank is not None] for each in found]
+    neighbours = sum(max(0, len(each) - 1) for each in kept)
+    tied = neighbours - sum(max(each) - 1 for each in kept if each)
+    assert binomtest(tied, neighbours, 0.3).pvalue > 1e-4
+
+
+def test_the_worst_fail_and_the_closest_tie():
+    assert perfect(fail_rate=1.0).rank("q", [1.0, 2.0]) == (None, None)
+    some = {perfect(fail_rate=0.5).rank(f"q{i}", [0.0, 1.0, 3.0]) for i in range(200)}
+    assert some == {(3, 2, 1), (None, 2, 1), (None, None, 1), (None, None, None)}
+    some = {perfect(tie_rate=0.5).rank(f"q{i}", [0.0, 1.0, 3.0]) for i in range(200)}
+    assert some == {(3, 2, 1), (2, 2, 1), (1, 1, 1)}
+
+
+def test_preferences_have_grades():
+    who = perfect(tie_width=0.5, step=1.0)
+    gaps = {0.4: 0, 0.6: 1, 1.4: 1, 1.6: 2, 2.6: 3, 9.0: 3}
+    for gap, grade in gaps.items():
+        assert who.prefer("q", [0.0, gap]) == grade
+        assert who.prefer("q", [gap, 0.0]) == -grade
+    lazy = [perfect(laziness=1.0).prefer(f"q{i}", [0.0, 9.0]) for i in range(700)]
+    assert set(lazy) == set(range(-3, 4))
+
+
+def test_the_best_of_several():
+    assert perfect().best("q", [0.0, 2.0, 1.0]) == 1
+    assert perfect(fail_below=5.0).best("q", [0.0, 2.0]) is None
+
+
+def test_ratings_and_labels():
+    assert perfect(step=2.0).rate("q", [-9.0, -2.0, 0.0, 2.0, 9.0]) == (1, 2, 3, 4, 5)
+    assert perfect(step=2.0, severity=2.0).rate("q", [0.0, 2.0]) == (2, 3)
+    assert perfect(fail_below=-1.0).rate("q", [-2.0, 0.0], low=0, high=10) == (None, 5)
+    assert perfect().label("q", [-0.1, 0.1]) == (0, 1)
+    assert perfect(severity=1.0).label("q", [0.5, 1.5]) == (0, 1)
+    numbers = [perfect(laziness=1.0).rate(f"q{i}", [9.0])[0] for i in range(500)]
+    assert set(numbers) == {1, 2, 3, 4, 5}
+
+
+def test_what_is_said_hangs_on_annotator_question_and_seed_alone():
+    who = SimulatedAnnotator("simulated:ann", noise=1.0, laziness=0.3, spam=0.2, tie_rate=0.3, fail_rate=0.1)
+    forth = [who.rank(f"q{i}", [0.0, 1.0, 2.0]) for i in range(50)]
+    back = [who.rank(f"q{i}", [0.0, 1.0, 2.0]) for i in reversed(range(50))]
+    assert forth == back[::-1]
+
+
+BAD = [
+    {"name": "ann"},
+    {"name": "simulated:"},
+    {"noise": -1.0},
+    {"tie_width": -1.0},
+    {"laziness": 1.5},
+    {"spam": -0.1},
+    {"drift": -1.0},
+    {"step": 0.0},
+    {"noise_on": {"kind": -1.0}},
+    {"fail_rate": math.nan},
+]
+
+
+@pytest.mark.parametrize("settings", BAD)
 def test_bad_settings_are_refused(settings):
     with pytest.raises(DataError):
         SimulatedAnnotator(**{"name": "simulated:ann", **settings})

@@ -10,10 +10,10 @@ from pydantic import Field
 from assent.config import Settings
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_completions
-from assent.errors import RecipeError
+from assent.errors import RecipeError, nearest
 from assent.feedback.answers import Answer
 from assent.feedback.questions import Question, display_order, questions_from_completions
-from assent.feedback.simulate import PREFIX, SimulatedAnnotator
+from assent.feedback.simulate import PREFIX, Seen, SimulatedAnnotator
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.rewards.rule import load_function
@@ -27,14 +27,28 @@ class AnnotatorSettings(Settings):
     """Shown in the report; stored as simulated:NAME."""
     noise: float = Field(default=0.5, ge=0.0)
     """Scale of the noise on the true utility; 0 is a perfect reader."""
+    noise_on: dict[str, float] = Field(default_factory=dict[str, float])
+    """Criterion -> noise on it, where it is another."""
     tie_width: float = Field(default=0.25, ge=0.0)
     """Answers closer than this share a rank."""
+    tie_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of neighbours in the order that are tied besides, the closest first."""
     fail_below: float = -2.0
     """Answers perceived below this get F."""
+    fail_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the answers that get F besides, the worst first."""
     position_bias: float = 0.0
     """Utility that the first answer shown gains over the last."""
+    length_bias: float = 0.0
+    """Utility that an answer gains for each doubling of its length."""
     laziness: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the questions answered at random."""
+    spam: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the questions answered in the order shown."""
+    contrariness: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the questions answered the other way round; 1 is an adversary."""
+    drift: float = Field(default=0.0, ge=0.0)
+    """How much larger the noise is at the end of the work: by this factor plus one."""
 
 
 class CollectSettings(Settings):
@@ -51,6 +65,9 @@ class CollectSettings(Settings):
     """Port of the labelling app that the run names."""
     truth: str | None = None
     """Function of prompt and text that simulated annotators perceive with noise, as module:function."""
+    criteria: dict[str, str | None] = Field(default_factory=dict[str, str | None])
+    """Criteria to rank on, each in a question of its own: criterion -> the function that simulated annotators perceive,
+    or null for truth; unset = overall, by truth."""
     annotators: tuple[AnnotatorSettings, ...] = ()
     """Simulated annotators; each question goes to annotators_per_question of them in turn."""
     annotators_per_question: int = Field(default=1, gt=0)
@@ -62,7 +79,12 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
     pairs = read_completions(settings.data)
     prompts = {prompt.id: prompt for prompt, _ in pairs}
     instructions = Path(settings.instructions).read_text(encoding="utf-8") if settings.instructions else ""
-    questions = questions_from_completions(prompts.values(), [c for _, c in pairs], instructions)
+    completions = [completion for _, completion in pairs]
+    questions = [
+        question
+        for criterion in _truths(settings)
+        for question in questions_from_completions(prompts.values(), completions, instructions, criterion)
+    ]
     address = settings.store or str(context.run_dir / "feedback.db")
     with FeedbackStore.open(address) as store:
         store.add_questions(questions)
@@ -87,25 +109,36 @@ def _check(settings: CollectSettings) -> None:
     """Told before the store is made."""
     if settings.people:
         return
-    if not settings.annotators or settings.truth is None:
+    truths = _truths(settings)
+    if not settings.annotators or None in truths.values():
         raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
+    strange = sorted({name for a in settings.annotators for name in a.noise_on} - set(truths))
+    if strange:
+        raise RecipeError(f"collect: noise_on names '{strange[0]}', which is not asked{nearest(strange[0], truths)}")
     if settings.annotators_per_question > len(settings.annotators):
         raise RecipeError(
             f"collect: annotators_per_question {settings.annotators_per_question} is more than the "
             f"{len(settings.annotators)} annotators there are"
         )
-    load_function(settings.truth)
+    for truth in truths.values():
+        load_function(str(truth))
+
+
+def _truths(settings: CollectSettings) -> dict[str, str | None]:
+    """Criterion to the function that simulated annotators perceive."""
+    return {name: truth or settings.truth for name, truth in (settings.criteria or {"overall": None}).items()}
 
 
 def _rankings_of(
     store: FeedbackStore, questions: Sequence[Question], simulated: bool, upto: int | None = None
 ) -> list[Ranking]:
     """The standing answers to these questions, by simulated annotators or by people."""
-    asked = {frozenset(question.completion_ids) for question in questions}
+    asked = {(frozenset(question.completion_ids), question.criterion) for question in questions}
     return [
         ranking
         for ranking in store.rankings(upto)
-        if frozenset(ranking.completion_ids) in asked and ranking.annotator.startswith(PREFIX) == simulated
+        if (frozenset(ranking.completion_ids), ranking.criterion) in asked
+        and ranking.annotator.startswith(PREFIX) == simulated
     ]
 
 
@@ -123,19 +156,22 @@ def _wait_for_people(
 
 
 def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:
-    truth = load_function(str(settings.truth))
+    truths = {criterion: load_function(str(truth)) for criterion, truth in _truths(settings).items()}
     people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{PREFIX}{a.name}"}) for a in settings.annotators]
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
-    given = {(frozenset(r.completion_ids), r.annotator) for r in _rankings_of(store, questions, simulated=True)}
+    before = _rankings_of(store, questions, simulated=True)
+    given = {(frozenset(r.completion_ids), r.criterion, r.annotator) for r in before}
     answers: list[Answer] = []
     for index, question in enumerate(questions):
-        utilities = [truth(question.prompt, text) for text in question.texts]
+        utilities = [truths[question.criterion](question.prompt, text) for text in question.texts]
         for turn in range(settings.annotators_per_question):
             annotator = people[(index + turn) % len(people)]
-            if (frozenset(question.completion_ids), annotator.name) in given:
+            if (frozenset(question.completion_ids), question.criterion, annotator.name) in given:
                 continue
             order = display_order(question, annotator.name)
-            ranks = annotator.rank(question.id, [utilities[i] for i in order], context.seed)
+            lengths = tuple(len(question.texts[i]) for i in order)
+            seen = Seen(lengths, question.criterion, index / len(questions))
+            ranks = annotator.rank(question.id, [utilities[i] for i in order], context.seed, seen)
             answers.append(Answer(question.id, annotator.name, ranks, order=order))
     store.add_rankings(answers)
 
