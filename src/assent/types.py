@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 
 FinishReason = Literal["stop", "length"]
+RankingKind = Literal["ranking", "pairwise", "best"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,11 @@ class Ranking:
     """Time from question shown to answer given; ``None`` where the source did not record it."""
     created: float = 0.0
     note: str = ""
+    kind: RankingKind = "ranking"
+    """What was asked: an order of all, one of two, or the best alone.  In a "best" the answers of rank 2 were not
+    compared with one another."""
+    strength: float | None = None
+    """Of a "pairwise": 0 no difference, 1 slight, 2 clear, 3 strong; ``None`` where it was not asked."""
 
     def __post_init__(self) -> None:
         if not len(self.completion_ids) == len(self.texts) == len(self.ranks):
@@ -164,6 +170,8 @@ class Judgement:
     criterion: str = "overall"
     annotator: str = ""
     created: float = 0.0
+    completion_id: str = ""
+    """Empty where the source names none."""
 
 
 R = TypeVar("R")

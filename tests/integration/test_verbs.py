@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from assent.cli import main
 from assent.data.readers import read_completions
-from assent.feedback.answers import Answer
 from assent.feedback.store import FeedbackStore
 
 SHORT = ("--max-new-tokens", "6")
@@ -255,7 +254,7 @@ def test_the_template_stops_for_people_and_goes_on_to_a_report(
     with FeedbackStore.open("runs/project/feedback.db") as store:
         for question in store.questions():
             count = len(question.completion_ids)
-            store.add_rankings([Answer(question.id, "ann", tuple(range(1, count + 1)), order=tuple(range(count)))])
+            store.add_ranking(question.id, "ann", range(1, count + 1), order=tuple(range(count)))
     assert main(["label", "status", "runs/project/feedback.db"]) == 0
     assert "4 questions, 4 rankings" in capsys.readouterr().out
     assert main(["label", "export", "runs/project/feedback.db", "--out", "rankings.jsonl"]) == 0

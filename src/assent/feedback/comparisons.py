@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import combinations
-from math import comb
 
 from assent.types import Comparison, Ranking
 
@@ -15,7 +14,8 @@ def comparisons_from_rankings(rankings: Iterable[Ranking]) -> list[Comparison]:
     So each ranking weighs 1 in all, however many answers it has (Ouyang et al., 2022, equation 1).  A failed answer
     stands one step below the worst rank given.  Two answers of equal standing are a tie with margin 0; two failed
     answers are one too: the annotator said of both that they are unusable and put neither above the other.
-    ``margin`` is the difference of (dense) ranks, 1 for neighbours.
+    ``margin`` is the difference of (dense) ranks, 1 for neighbours; of a preference with a strength, its strength.  Of
+    the best of K only the pairs that were judged are made, those with the best or a failed answer, and weigh 1 in all.
     """
     return [pair for ranking in rankings for pair in _pairs(ranking)]
 
@@ -28,8 +28,13 @@ def standings(ranking: Ranking) -> tuple[int, ...]:
 
 def _pairs(ranking: Ranking) -> list[Comparison]:
     places = standings(ranking)
+    judged = [
+        (i, j)
+        for i, j in combinations(range(len(places)), 2)
+        if ranking.kind != "best" or places[i] != places[j] or ranking.ranks[i] is None
+    ]
     pairs: list[Comparison] = []
-    for i, j in combinations(range(len(places)), 2):
+    for i, j in judged:
         best, worst = (i, j) if places[i] <= places[j] else (j, i)
         pairs.append(
             Comparison(
@@ -38,8 +43,8 @@ def _pairs(ranking: Ranking) -> list[Comparison]:
                 chosen=ranking.texts[best],
                 rejected=ranking.texts[worst],
                 tie=places[i] == places[j],
-                margin=float(places[worst] - places[best]),
-                weight=1.0 / comb(len(places), 2),
+                margin=float(places[worst] - places[best]) if ranking.strength is None else ranking.strength,
+                weight=1.0 / len(judged),
                 criterion=ranking.criterion,
                 annotator=ranking.annotator,
                 ranking=ranking.id,

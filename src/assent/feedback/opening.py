@@ -22,6 +22,7 @@ from assent.feedback.tables import metadata
 VERSION_TABLE = "assent_schema"
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one before giving up."""
+_NOTE_LOCK = 0x6E6F7465
 _MIGRATION_LOCK = 0x617373656E74  # any fixed number will do for PostgreSQL's advisory lock; this one spells "assent"
 _NOT_A_STORE = "is not a feedback store but some other database; give the address of a store, or of a new one to make"
 
@@ -56,17 +57,22 @@ def shown_address(url: URL) -> str:
 
 
 @contextmanager
-def write_transaction(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine, durable: bool = True) -> Iterator[Connection]:
     """One transaction that no other writer runs beside, in this process or another.
 
     So a check and the write that relies on it are one step, and event ids are committed in their order: a reader that
-    has seen event N will never see a smaller one appear.
+    has seen event N will never see a smaller one appear.  One that is not ``durable`` writes no event; it is seen by
+    all at its end, and may be lost when the machine dies.
     """
     with engine.connect() as connection:
-        connection = connection.execution_options(assent_write=True)
+        connection = connection.execution_options(assent_write=True, assent_durable=durable)
         with connection.begin():
             if engine.dialect.name == "postgresql":
-                connection.execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
+                if durable:
+                    connection.execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
+                else:
+                    connection.execute(text("SET LOCAL synchronous_commit = off"))
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _NOTE_LOCK})
             yield connection
 
 
@@ -108,7 +114,6 @@ def _configure_sqlite(engine: Engine) -> None:
         for pragma in (
             f"busy_timeout = {int(BUSY_SECONDS * 1000)}",
             "foreign_keys = ON",
-            "synchronous = FULL",  # an acknowledged answer is on the disk: WAL's default may lose the last ones
             "secure_delete = ON",  # what is erased is overwritten in the file, not only unlinked
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -116,8 +121,15 @@ def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
         # A writer takes its lock at once; one that began by reading could find at its first write that it may not.
-        write = connection.get_execution_options().get("assent_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if options.get("assent_write", False):
+            # FULL: an acknowledged answer is on the disk; WAL's default may lose the last ones.
+            connection.exec_driver_sql(
+                f"PRAGMA synchronous = {'FULL' if options.get('assent_durable', True) else 'NORMAL'}"
+            )
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("BEGIN")
 
 
 def _switch_to_wal(engine: Engine) -> None:

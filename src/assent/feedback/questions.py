@@ -1,18 +1,50 @@
-"""What is asked of a person: put the K completions of one prompt in order."""
+"""What is asked of a person: to rank, rate, label or rewrite the K completions of one prompt, or to write one."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from assent.errors import DataError
 from assent.types import Completion, Prompt, short_id
 
+Task = Literal["ranking", "pairwise", "best", "rating", "label", "rewrite", "demonstration"]
+TASKS: tuple[Task, ...] = get_args(Task)
+DEFAULT_PROJECT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """What an answer is rated on, with a whole number from ``low`` to ``high``."""
+
+    name: str
+    description: str = ""
+    low: int = 1
+    high: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > 80 or not 0 <= self.low < self.high <= 100:
+            raise DataError(
+                f"criterion {self.name[:80]!r}, {self.low} to {self.high}: give a name of 1 to 80 characters and "
+                "a scale that grows within 0 to 100"
+            )
+
+
+HELPFUL_HARMLESS_HONEST = (
+    Criterion("helpful", "Does what was asked, and of use to the one who asked."),
+    Criterion("harmless", "Hurts nobody, and helps nobody to hurt."),
+    Criterion("honest", "True, and plain about what it does not know."),
+)
+"""The criteria of a rating that names none (Askell et al., 2021)."""
+GOOD_OR_BAD = ("bad", "good")
+"""The labels of a labelling that names none; a label's number is its index."""
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """K answers to one prompt that wait to be ranked.
+    """K answers to one prompt that wait to be judged; to be written, K = 0, for a demonstration.
 
     It does not know which model wrote an answer, so that no page can show it; ``completion_ids`` lead back to that, and
     are for the store alone.
@@ -28,16 +60,63 @@ class Question:
     """Markdown.  Empty: the annotator is shown the instructions of the labelling app."""
     priority: float = 0.0
     """Higher is asked first; equal priorities in the order they were added."""
+    task: Task = "ranking"
+    criteria: tuple[Criterion, ...] = ()
+    """What a rating is on; helpful, harmless and honest where none is given.  Empty for other tasks."""
+    labels: tuple[str, ...] = ()
+    """What a labelling chooses from; bad and good where none is given.  Empty for other tasks."""
+    project: str = DEFAULT_PROJECT
+    queue: str = ""
+    """A part of the project, for those whom it was given to; empty: for all."""
+    overlap: int | None = None
+    """How many people answer it; ``None``: as many as the project says."""
 
     def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise DataError(f"question {self.id}: task '{self.task}'; give one of {', '.join(TASKS)}")
         if len(self.completion_ids) != len(self.texts):
             raise DataError(
                 f"question {self.id}: {len(self.completion_ids)} completion ids for {len(self.texts)} texts"
             )
-        if len(self.texts) < 2:
-            raise DataError(f"question {self.id}: {len(self.texts)} answer to rank; give at least 2")
+        least, most = _ANSWERS[self.task]
+        if not least <= len(self.texts) <= most:
+            expected = f"exactly {least}" if least == most else f"at least {least}"
+            raise DataError(
+                f"question {self.id}: {len(self.texts)} answers for a task of kind {self.task}; give {expected}"
+            )
         if len(set(self.completion_ids)) != len(self.completion_ids):
             raise DataError(f"question {self.id}: a completion id occurs twice; give each answer its own id")
+        self._check_details()
+
+    def _check_details(self) -> None:
+        if self.task == "rating" and not self.criteria:
+            object.__setattr__(self, "criteria", HELPFUL_HARMLESS_HONEST)
+        if self.task == "label" and not self.labels:
+            object.__setattr__(self, "labels", GOOD_OR_BAD)
+        if (self.criteria and self.task != "rating") or (self.labels and self.task != "label"):
+            raise DataError(
+                f"question {self.id}: criteria are for ratings and labels for labelling, not for {self.task}"
+            )
+        names = [criterion.name for criterion in self.criteria]
+        if len(set(names)) != len(names) or len(set(self.labels)) != len(self.labels):
+            raise DataError(f"question {self.id}: a criterion or label occurs twice; give each its own name")
+        if self.task == "label" and (len(self.labels) < 2 or not all(label.strip() for label in self.labels)):
+            raise DataError(f"question {self.id}: labels {list(self.labels)}; give two or more, none empty")
+        if self.overlap is not None and self.overlap < 1:
+            raise DataError(f"question {self.id}: overlap {self.overlap}; give how many people answer it, from 1")
+
+
+_ANY = 1_000_000
+_ANSWERS: dict[str, tuple[int, int]] = {
+    "ranking": (2, _ANY),
+    "pairwise": (2, 2),
+    "best": (2, _ANY),
+    "rating": (1, _ANY),
+    "label": (1, _ANY),
+    "rewrite": (1, _ANY),
+    "demonstration": (0, 0),
+}
+"""How many answers a question of each task has, at least and at most."""
 
 
 def questions_from_completions(
@@ -45,6 +124,7 @@ def questions_from_completions(
     completions: Iterable[Completion],
     instructions: str = "",
     criterion: str = "overall",
+    task: Task = "ranking",
 ) -> list[Question]:
     """One question for each prompt that has completions, in the order of ``prompts``; its completions as they come.
 
@@ -61,7 +141,7 @@ def questions_from_completions(
             )
         groups.setdefault(completion.prompt_id, []).append(completion)
     return [
-        _question(prompt, groups[prompt.id], instructions, criterion)
+        _question(prompt, groups[prompt.id], instructions, criterion, task)
         for prompt in known.values()
         if prompt.id in groups
     ]
@@ -89,13 +169,15 @@ def dense_ranks(ranks: Sequence[int | None], where: str) -> tuple[int | None, ..
     return tuple(None if rank is None else dense[rank] for rank in ranks)
 
 
-def _question(prompt: Prompt, group: Sequence[Completion], instructions: str, criterion: str) -> Question:
+def _question(prompt: Prompt, group: Sequence[Completion], instructions: str, criterion: str, task: Task) -> Question:
     ids, texts = tuple(c.id for c in group), tuple(c.text for c in group)
+    content = (prompt.id, ids, texts, criterion, instructions)
     return Question(
-        id="q" + short_id("question", prompt.id, ids, texts, criterion, instructions),
+        id="q" + short_id("question", *content, *(() if task == "ranking" else (task,))),
         prompt=prompt,
         completion_ids=ids,
         texts=texts,
         criterion=criterion,
         instructions=instructions,
+        task=task,
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
 
 from assent.errors import StoreError
-from assent.feedback.questions import Question
-from assent.feedback.tables import events, instructions, questions
+from assent.feedback.answers import StoredAnswer, details_of
+from assent.feedback.questions import Criterion, Question
+from assent.feedback.responses import ANSWER_KINDS, response_of
+from assent.feedback.tables import answered, events, instructions, projects, questions
 from assent.types import Prompt, from_json, short_id, to_json
 
-_CHUNK = 500  # ids in one IN (...): databases limit the parameters of a statement
+CHUNK = 500  # ids in one IN (...): databases limit the parameters of a statement
 
 
 def standing(upto: int | None = None) -> ColumnElement[bool]:
@@ -26,18 +30,13 @@ def standing(upto: int | None = None) -> ColumnElement[bool]:
 
 def standing_answers(upto: int | None = None) -> Select[Any]:
     """Events that are answers neither corrected nor undone."""
-    query = select(events).where(events.c.kind == "ranking", standing(upto))
+    query = select(events).where(events.c.kind.in_(ANSWER_KINDS), standing(upto))
     return query if upto is None else query.where(events.c.id <= upto)
 
 
 def question_rows() -> Select[Any]:
     """Questions with the text of their instructions, for :func:`question_of`."""
     return select(questions, instructions.c.text.label("instructions")).join(instructions)
-
-
-def by_turn(query: Select[Any]) -> Select[Any]:
-    """Highest priority first, then the oldest."""
-    return query.order_by(questions.c.priority.desc(), questions.c.event_id)
 
 
 def question_of(row: Row[Any]) -> Question:
@@ -50,14 +49,32 @@ def question_of(row: Row[Any]) -> Question:
         criterion=row.payload["criterion"],
         instructions=row.instructions,
         priority=row.priority,
+        task=row.task,
+        criteria=tuple(from_json(Criterion, criterion) for criterion in row.payload.get("criteria", ())),
+        labels=tuple(row.payload.get("labels", ())),
+        project=row.project,
+        queue=row.queue,
+        overlap=row.overlap,
+    )
+
+
+def answer_of(row: Row[Any], question: Question, is_standing: bool = True) -> StoredAnswer:
+    """The record of an answer event that was not erased."""
+    return StoredAnswer(
+        event=row.id,
+        question=question,
+        annotator=row.annotator,
+        response=response_of(row.kind, row.payload),
+        created=row.created,
+        standing=is_standing,
+        **details_of(row.payload),
     )
 
 
 def find_questions(connection: Connection, ids: Collection[str]) -> dict[str, Question]:
     """Those of the questions that exist, by id."""
     found: dict[str, Question] = {}
-    for start in range(0, len(ids), _CHUNK):
-        some = list(ids)[start : start + _CHUNK]
+    for some in chunks(ids):
         rows = connection.execute(question_rows().where(questions.c.id.in_(some)))
         found.update((row.id, question_of(row)) for row in rows)
     return found
@@ -71,12 +88,44 @@ def load_questions(connection: Connection, ids: Collection[str]) -> dict[str, Qu
     return found
 
 
+def chunks(ids: Collection[str]) -> list[list[str]]:
+    """The ids in lists short enough for one statement."""
+    every = list(ids)
+    return [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
+
+
 def add_instructions(connection: Connection, text: str) -> str:
     """Keep a text, once, and return its id."""
+    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise StoreError("the instructions hold a NUL or half a character; give them as plain UTF-8 text")
     number = short_id("instructions", text)
     if connection.execute(select(instructions.c.id).where(instructions.c.id == number)).first() is None:
         connection.execute(insert(instructions).values(id=number, text=text))
     return number
+
+
+def ensure_project(connection: Connection, name: str) -> None:
+    """Make the project if there is none of that name."""
+    if not name.strip() or len(name) > 80 or not name.isprintable():
+        raise StoreError(f"project {name[:80]!r}: give a name of 1 to 80 printable characters")
+    if connection.execute(select(projects.c.name).where(projects.c.name == name)).first() is None:
+        connection.execute(insert(projects).values(name=name, created=time.time(), settings={}))
+
+
+def refresh_given(connection: Connection, which: ColumnElement[bool]) -> None:
+    """Count the standing answers of these questions again, and open or close them by their overlap."""
+    given = (
+        select(func.count())
+        .where(answered.c.question_id == questions.c.id, answered.c.kind != "skip")
+        .correlate(questions)
+        .scalar_subquery()
+    )
+    of_project = select(projects.c.overlap).where(projects.c.name == questions.c.project).scalar_subquery()
+    connection.execute(update(questions).where(which).values(given=given))
+    # NULL on the right of >= is not true: without an overlap a question stays open.
+    full = questions.c.given >= func.coalesce(questions.c.overlap, of_project)
+    state = case((questions.c.state == "gold", "gold"), (full, "closed"), else_="open")
+    connection.execute(update(questions).where(which).values(state=state))
 
 
 def insert_questions(connection: Connection, new: Sequence[Question], now: float) -> int:
@@ -84,36 +133,58 @@ def insert_questions(connection: Connection, new: Sequence[Question], now: float
     known = find_questions(connection, {question.id for question in new})
     fresh: dict[str, Question] = {}
     for question in new:
-        if not question.id or len(question.id) > 200 or not question.id.isprintable():
-            raise StoreError(f"question id {question.id[:200]!r}: give 1 to 200 printable characters")
+        _check(question)
         earlier = known.get(question.id) or fresh.setdefault(question.id, question)
         if _content(earlier) != _content(question):
             raise StoreError(f"question {question.id} is in the store with other content; give the new one a new id")
     if not fresh:
         return 0
+    for project in {question.project for question in fresh.values()}:
+        ensure_project(connection, project)
+    texts = {text: add_instructions(connection, text) for text in {q.instructions for q in fresh.values()}}
     log = [{"kind": "question", "created": now} for _ in fresh]
     numbers = connection.execute(insert(events).returning(events.c.id, sort_by_parameter_order=True), log).scalars()
-    rows = [_row(connection, event, question) for event, question in zip(numbers, fresh.values(), strict=True)]
+    rows = [_row(event, question, texts) for event, question in zip(numbers, fresh.values(), strict=True)]
     connection.execute(insert(questions), rows)
     return len(fresh)
 
 
-def _row(connection: Connection, event: int, question: Question) -> dict[str, Any]:
+def _check(question: Question) -> None:
+    for what, value, least in (("id", question.id, 1), ("queue", question.queue, 0)):
+        most = 200 if what == "id" else 80
+        if not least <= len(value) <= most or not value.isprintable():
+            raise StoreError(f"question {what} {value[:200]!r}: give {least} to {most} printable characters")
+    if not math.isfinite(question.priority):
+        raise StoreError(f"question {question.id}: priority {question.priority}; give a finite number")
+
+
+def _row(event: int, question: Question, texts: dict[str, str]) -> dict[str, Any]:
     return {
         "event_id": event,
         "id": question.id,
         "priority": question.priority,
+        "turn": -question.priority,
         "payload": _content(question)[0],
-        "instructions_id": add_instructions(connection, question.instructions),
+        "instructions_id": texts[question.instructions],
+        "task": question.task,
+        "project": question.project,
+        "queue": question.queue,
+        "overlap": question.overlap,
+        "given": 0,
+        "state": "open",
     }
 
 
-def _content(question: Question) -> tuple[dict[str, Any], str]:
-    """All that may not change under one id: everything but the priority."""
+def _content(question: Question) -> tuple[Any, ...]:
+    """All that may not change under one id: everything but priority, queue and overlap."""
     payload = {
         "prompt": to_json(question.prompt),
         "completion_ids": list(question.completion_ids),
         "texts": list(question.texts),
         "criterion": question.criterion,
     }
-    return payload, question.instructions
+    if question.criteria:
+        payload["criteria"] = [to_json(criterion) for criterion in question.criteria]
+    if question.labels:
+        payload["labels"] = list(question.labels)
+    return payload, question.instructions, question.task, question.project

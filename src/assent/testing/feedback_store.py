@@ -19,26 +19,17 @@ import pytest
 
 from assent.errors import StoreError, UserError
 from assent.feedback.answers import Answer
-from assent.feedback.questions import Question, display_order
+from assent.feedback.questions import display_order
+from assent.feedback.responses import Ranks
 from assent.feedback.store import FeedbackStore
-from assent.types import Message, Prompt
+from assent.feedback.work import Progress
+from assent.testing.feedback_work import StoreWorkTests, make_question
+from assent.types import Prompt
 
 StoreFactory = Callable[[], FeedbackStore]
 
 
-def make_question(number: int = 0, answers: int = 3, priority: float = 0.0) -> Question:
-    """A question ``q<number>`` whose answers are told apart by their texts."""
-    return Question(
-        id=f"q{number}",
-        prompt=Prompt(id=f"p{number}", messages=(Message("user", f"Ask {number}?"),), metadata={"source": "test"}),
-        completion_ids=tuple(f"q{number}c{i}" for i in range(answers)),
-        texts=tuple(f"answer {i} to {number}" for i in range(answers)),
-        instructions="Best first.",
-        priority=priority,
-    )
-
-
-class FeedbackStoreTests:
+class FeedbackStoreTests(StoreWorkTests):
     """The contract of :class:`assent.feedback.store.FeedbackStore`, over any database."""
 
     @pytest.fixture
@@ -57,8 +48,8 @@ class FeedbackStoreTests:
         assert store.last_event() == 0
         assert store.questions() == []
         assert store.rankings() == []
-        assert store.next_question("ann") is None
-        assert store.counts() == {"questions": 0, "answered": 0, "rankings": 0, "annotators": 0, "events": 0}
+        assert store.work.take("ann") == "finished"
+        assert store.counts() == dict.fromkeys(("questions", "answered", "answers", "skips", "annotators", "events"), 0)
 
     def test_questions_come_back_as_they_went_in(self, store: FeedbackStore) -> None:
         asked = [make_question(0), make_question(1, answers=9, priority=2.5)]
@@ -95,15 +86,15 @@ class FeedbackStoreTests:
     def test_priority_then_age_decides_who_is_next(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0), make_question(1, priority=1.0), make_question(2)])
         order: list[str] = []
-        while question := store.next_question("ann"):
-            order.append(question.id)
-            store.add_ranking(question.id, "ann", [1, 2, 3])
+        while not isinstance(turn := store.work.take("ann"), str):
+            order.append(turn.question.id)
+            store.add_ranking(turn.question.id, "ann", [1, 2, 3])
         assert order == ["q1", "q0", "q2"]
-        assert store.progress("ann") == (3, 3)
-        assert store.progress("bob") == (0, 3)
-        following = store.next_question("bob")
-        assert following is not None
-        assert following.id == "q1", "one person's answers do not close a question for another"
+        assert store.work.progress("ann") == Progress(answered=3, skipped=0, questions=3, last_hour=3)
+        assert store.work.progress("bob") == Progress(answered=0, skipped=0, questions=3, last_hour=0)
+        following = store.work.take("bob")
+        assert not isinstance(following, str)
+        assert following.question.id == "q1", "one person's answers do not close a question for another"
 
     # Answers
 
@@ -128,16 +119,16 @@ class FeedbackStoreTests:
         assert mine is not None
         assert theirs is not None
         assert mine.order == display_order(question, "ann")
-        assert mine.instructions == "Best first."
-        assert theirs.instructions == "Other words."
+        assert store.instructions_text(mine.instructions_id) == "Best first."
+        assert store.instructions_text(theirs.instructions_id) == "Other words."
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"ranks": (1, 2)}, "2 ranks for 3 answers"),
-            ({"ranks": (0, 1, 2)}, "rank 0"),
-            ({"ranks": (1, True, 2)}, "rank True"),
-            ({"ranks": (1, 1.5, 2)}, "rank 1.5"),
+            ({"response": Ranks((1, 2))}, "2 ranks for 3 answers"),
+            ({"response": Ranks((0, 1, 2))}, "rank 0"),
+            ({"response": Ranks((1, True, 2))}, "rank True"),
+            ({"response": Ranks((1, 1.5, 2))}, "rank 1.5"),  # pyright: ignore[reportArgumentType]
             ({"order": (0, 0, 1)}, "order"),
             ({"order": (0, 1)}, "order"),
             ({"seconds": float("nan")}, "seconds"),
@@ -153,21 +144,25 @@ class FeedbackStoreTests:
         self, store: FeedbackStore, change: dict[str, object], message: str
     ) -> None:
         store.add_questions([make_question(0)])
-        good = Answer("q0", "ann", (1, 2, 3))
+        good = Answer("q0", "ann", Ranks((1, 2, 3)))
         with pytest.raises(UserError, match=message):
-            store.add_rankings([replace(good, **change)])  # pyright: ignore[reportArgumentType]
+            store.add_answers([replace(good, **change)])  # pyright: ignore[reportArgumentType]
         assert store.rankings() == []
 
     def test_bulk_is_all_or_none(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0), make_question(1)])
-        good = [Answer("q0", "ann", (1, 2, 3)), Answer("q1", "ann", (1, 1, None)), Answer("q0", "bob", (3, 2, 1))]
+        good = [
+            Answer("q0", "ann", Ranks((1, 2, 3))),
+            Answer("q1", "ann", Ranks((1, 1, None))),
+            Answer("q0", "bob", Ranks((3, 2, 1))),
+        ]
         with pytest.raises(StoreError):
-            store.add_rankings([*good, Answer("q1", "ann", (1, 2, 3))])
+            store.add_answers([*good, Answer("q1", "ann", Ranks((1, 2, 3)))])
         assert store.rankings() == []
-        numbers = store.add_rankings(good)
+        numbers = store.add_answers(good)
         assert all(a < b for a, b in pairwise(numbers))
         assert [(r.annotator, r.prompt.id) for r in store.rankings()] == [("ann", "p0"), ("ann", "p1"), ("bob", "p0")]
-        assert store.add_rankings([]) == []
+        assert store.add_answers([]) == []
 
     # Corrections
 
@@ -199,7 +194,9 @@ class FeedbackStoreTests:
         assert store.rankings() == []
         assert len(store.rankings(upto=first)) == 1
         assert store.last_answer("ann") is None
-        assert store.next_question("ann") == make_question(0)
+        turn = store.work.take("ann")
+        assert not isinstance(turn, str)
+        assert turn.question == make_question(0)
         store.add_ranking("q0", "ann", [2, 1, 3])
         assert [r.ranks for r in store.rankings()] == [(2, 1, 3)]
 
@@ -215,7 +212,8 @@ class FeedbackStoreTests:
 
     def test_last_answer_of_one_question(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0), make_question(1)])
-        first, second = store.add_rankings([Answer("q0", "ann", (1, 2, 3)), Answer("q1", "ann", (1, 2, 3))])
+        ranks = Ranks((1, 2, 3))
+        first, second = store.add_answers([Answer("q0", "ann", ranks), Answer("q1", "ann", ranks)])
         assert store.last_answer("ann") == second
         assert store.last_answer("ann", "q0") == first
         assert store.last_answer("bob") is None
@@ -257,9 +255,16 @@ class FeedbackStoreTests:
 
     def test_counts(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0), make_question(1)])
-        store.add_rankings([Answer("q0", "ann", (1, 2, 3)), Answer("q0", "bob", (1, 2, 3))])
+        store.add_answers([Answer("q0", "ann", Ranks((1, 2, 3))), Answer("q0", "bob", Ranks((1, 2, 3)))])
         store.undo(store.last_event(), "bob")
-        assert store.counts() == {"questions": 2, "answered": 1, "rankings": 1, "annotators": 1, "events": 5}
+        assert store.counts() == {
+            "questions": 2,
+            "answered": 1,
+            "answers": 1,
+            "skips": 0,
+            "annotators": 1,
+            "events": 5,
+        }
 
     # Several at once
 
@@ -300,7 +305,7 @@ class FeedbackStoreTests:
                 seen.append((moment, len(store.rankings(upto=moment))))
             for task in running:
                 task.result()
-        assert store.counts()["rankings"] == 32
+        assert store.counts()["answers"] == 32
         assert store.last_event() >= first + 32
         assert all(len(store.rankings(upto=moment)) == count for moment, count in seen)
 

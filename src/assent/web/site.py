@@ -50,12 +50,17 @@ class Site:
             "markdown": markdown,
             "csrf": csrf_token(request),
             "annotator": annotator,
-            "progress": self.store.progress(asking) if asking else None,
+            "progress": _progress(self.store, asking) if asking else None,
             "last_answer": self.store.last_answer(asking) if asking else None,
             "instructions": self.instructions,
             **context,
         }
         return _templates.TemplateResponse(request, template, context, status_code=status)
+
+
+def _progress(store: FeedbackStore, annotator: str) -> tuple[int, int]:
+    progress = store.work.progress(annotator)
+    return progress.answered, progress.questions
 
 
 def markdown(text: str) -> Markup:

@@ -42,7 +42,7 @@ def test_question_does_not_know_its_models():
 def test_unknown_prompt_and_lone_answer_are_refused():
     with pytest.raises(DataError, match="completion a: its prompt 'q'"):
         questions_from_completions([Prompt("p", text="?")], [completion("a", "q")])
-    with pytest.raises(DataError, match="1 answer to rank"):
+    with pytest.raises(DataError, match="1 answers for a task of kind ranking; give at least 2"):
         questions_from_completions([Prompt("p", text="?")], [completion("a", "p")])
 
 

@@ -13,6 +13,7 @@ from assent.data.readers import read_completions
 from assent.errors import RecipeError, nearest
 from assent.feedback.answers import Answer
 from assent.feedback.questions import Question, display_order, questions_from_completions
+from assent.feedback.responses import Ranks
 from assent.feedback.simulate import PREFIX, Seen, SimulatedAnnotator
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
@@ -172,8 +173,8 @@ def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: Col
             lengths = tuple(len(question.texts[i]) for i in order)
             seen = Seen(lengths, question.criterion, index / len(questions))
             ranks = annotator.rank(question.id, [utilities[i] for i in order], context.seed, seen)
-            answers.append(Answer(question.id, annotator.name, ranks, order=order))
-    store.add_rankings(answers)
+            answers.append(Answer(question.id, annotator.name, Ranks(ranks), order=order))
+    store.add_answers(answers)
 
 
 STAGE = Stage(kind="collect", summary="Collect rankings of completions", Settings=CollectSettings, run=run)

@@ -13,4 +13,4 @@ router = APIRouter()
 @router.get("/done", name="done")
 def show(request: Request, annotator: Annotator, site: Annotated[Site, Depends(site_of)]) -> Response:
     """Thanks; or, when new questions have come in since, the way back to them."""
-    return site.render(request, "done.html", more=site.store.next_question(annotator) is not None)
+    return site.render(request, "done.html", more=not isinstance(site.store.work.take(annotator), str))

@@ -40,10 +40,10 @@ class ShownAnswer:
 @router.get("/rank", name="next")
 def go_on(request: Request, annotator: Annotator, site: TheSite) -> Response:
     """To the next question, or to the end."""
-    question = site.store.next_question(annotator)
-    if question is None:
+    turn = site.store.work.take(annotator)
+    if isinstance(turn, str):
         return RedirectResponse(site.path(request, "done"), status_code=303)
-    return RedirectResponse(site.path(request, "rank", question_id=question.id), status_code=303)
+    return RedirectResponse(site.path(request, "rank", question_id=turn.question.id), status_code=303)
 
 
 @router.get("/rank/{question_id:path}", name="rank")
@@ -112,12 +112,13 @@ def _draft(request: Request, site: Site, question: Question, annotator: str) -> 
     """What the annotator had answered before they took it back, if that is why they are here."""
     event = request.session.get("draft")
     stored = site.store.answer(event) if isinstance(event, int) else None
-    if stored is None or stored.question_id != question.id or stored.ranking.annotator != annotator:
+    ranking = None if stored is None else stored.ranking()
+    if stored is None or ranking is None or stored.question.id != question.id or stored.annotator != annotator:
         return {}, ""
-    by_index = dict(zip(stored.order, stored.ranking.ranks, strict=True))
+    by_index = dict(zip(stored.order, ranking.ranks, strict=True))
     ranks = [by_index[i] for i in display_order(question, annotator)]
     given = ["F" if rank is None else str(rank) for rank in ranks]
-    return dict(zip(letters(len(given)), given, strict=True)), stored.ranking.note
+    return dict(zip(letters(len(given)), given, strict=True)), stored.note
 
 
 def _page(

@@ -22,4 +22,4 @@ def undo(request: Request, annotator: Annotator, form: PostedForm, site: Annotat
     if stored is None:
         return RedirectResponse(site.path(request, "next"), status_code=303)
     request.session["draft"] = last
-    return RedirectResponse(site.path(request, "rank", question_id=stored.question_id), status_code=303)
+    return RedirectResponse(site.path(request, "rank", question_id=stored.question.id), status_code=303)
