@@ -6,8 +6,9 @@
 
 ``linear``: a linear reward on twelve features, with utilities known, twenty seeds.  ``world``: reward models that the
 reward stage trains on answers written in the quickstart's world, three seeds, into ``runs/annotators``; what is done is
-not done again.  In both, each question goes to three of six simulated annotators whose failings are stated in :data:`CASTS`, every
-adjudication gets the same rankings, and is tuned over the same values by the loss on its own held-out comparisons.
+not done again.  In both, each question goes to three of six simulated annotators whose failings are stated in
+:data:`CASTS`, every adjudication gets the same rankings, and is tuned over the same values by the loss on its own
+held-out comparisons.
 Accuracy is that on pairs of answers to other prompts, by the true preference, which nothing was trained or tuned on.
 The last line is JSON.
 """

@@ -226,6 +226,21 @@ def label_status(store: str, as_json: bool) -> None:
     click.echo(_json(found) if as_json else "\n".join(lines))
 
 
+@label.command("agreement")
+@click.argument("store")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def label_agreement(store: str, as_json: bool) -> None:
+    """Say how far annotators agree, and how far each can be relied on."""
+    from assent.pipeline import agreement
+
+    with _open_store(store) as opened:
+        found = agreement.examine(opened)
+    if as_json:
+        click.echo(_json(found))
+    else:
+        agreement.show(found)
+
+
 @label.command()
 @click.argument("store")
 @click.option("--out", required=True, metavar="FILE", help="JSON Lines, one ranking a line.")

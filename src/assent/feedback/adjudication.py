@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
-from math import comb
 from typing import Literal
 
 import numpy as np
 
-from assent.feedback.comparisons import comparisons_from_rankings, standings
+from assent.feedback.comparisons import comparisons_from_rankings, judged_pairs, standings
 from assent.feedback.competence import Competence, fit_competence, nodes
 from assent.feedback.votes import PairKey, votes_from_rankings
 from assent.types import Comparison, Prompt, Ranking, short_id
@@ -84,8 +83,14 @@ class _Pair:
     """Ids of the largest ranking's answers."""
     sources: dict[str, str] = field(default_factory=dict[str, str])
     """Annotator to the ranking that counts."""
-    steps: dict[str, int] = field(default_factory=dict[str, int])
-    """Annotator to how many ranks the first stands above the second."""
+    steps: dict[str, float] = field(default_factory=dict[str, float])
+    """Annotator to how many ranks the first stands above the second, or how strongly it is preferred."""
+    weight: float = 1.0
+    """1 over the pairs of its group."""
+
+    @property
+    def group(self) -> str:
+        return short_id(self.prompt.id, self.key[1], self.answers)
 
     @property
     def lead(self) -> float:
@@ -97,18 +102,17 @@ class _Pair:
     ) -> Comparison:
         """``side``: 1 for the first answer, -1 for the second, 0 for a tie."""
         chosen, rejected = self.texts if side >= 0 else self.texts[::-1]
-        group = short_id(self.prompt.id, self.key[1], self.answers)
         return Comparison(
-            id=f"{group}.{short_id(how, *self.key[2:])}",
+            id=f"{self.group}.{short_id(how, *self.key[2:])}",
             prompt=self.prompt,
             chosen=chosen,
             rejected=rejected,
             tie=side == 0.0,
             margin=margin if side else 0.0,
-            weight=share / comb(len(self.answers), 2),
+            weight=share * self.weight,
             confidence=confidence,
             criterion=self.key[1],
-            group=group,
+            group=self.group,
             sources=tuple(sorted(self.sources.values())),
         )
 
@@ -116,13 +120,16 @@ class _Pair:
 def _pairs(rankings: Sequence[Ranking]) -> dict[PairKey, _Pair]:
     found: dict[PairKey, _Pair] = {}
     for ranking in sorted(rankings, key=lambda ranking: ranking.created):
-        where = {completion: i for i, completion in enumerate(ranking.completion_ids)}
-        place, answers = standings(ranking), tuple(sorted(where))
-        for first, second in combinations(answers, 2):
-            i, j = where[first], where[second]
-            key = (ranking.prompt.id, ranking.criterion, first, second)
+        ids, place, answers = ranking.completion_ids, standings(ranking), tuple(sorted(ranking.completion_ids))
+        for one, other in judged_pairs(ranking):
+            i, j = (one, other) if ids[one] <= ids[other] else (other, one)
+            key = (ranking.prompt.id, ranking.criterion, ids[i], ids[j])
             pair = found.setdefault(key, _Pair(key, ranking.prompt, (ranking.texts[i], ranking.texts[j])))
             pair.answers = max(pair.answers, answers, key=lambda ids: (len(ids), ids))
             pair.sources[ranking.annotator] = ranking.id
-            pair.steps[ranking.annotator] = place[j] - place[i]
+            steps = place[j] - place[i]
+            pair.steps[ranking.annotator] = steps * (1.0 if ranking.strength is None else ranking.strength)
+    groups = Counter(pair.group for pair in found.values())
+    for pair in found.values():
+        pair.weight = 1.0 / groups[pair.group]
     return found

@@ -26,13 +26,18 @@ def standings(ranking: Ranking) -> tuple[int, ...]:
     return tuple(failed if rank is None else rank for rank in ranking.ranks)
 
 
-def _pairs(ranking: Ranking) -> list[Comparison]:
+def judged_pairs(ranking: Ranking) -> list[tuple[int, int]]:
+    """Positions (i, j), i < j, of the answers that were compared: all pairs, but not the rest of a best of K."""
     places = standings(ranking)
-    judged = [
+    return [
         (i, j)
         for i, j in combinations(range(len(places)), 2)
         if ranking.kind != "best" or places[i] != places[j] or ranking.ranks[i] is None
     ]
+
+
+def _pairs(ranking: Ranking) -> list[Comparison]:
+    places, judged = standings(ranking), judged_pairs(ranking)
     pairs: list[Comparison] = []
     for i, j in judged:
         best, worst = (i, j) if places[i] <= places[j] else (j, i)

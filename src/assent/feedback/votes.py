@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assent.feedback.comparisons import standings
+from assent.feedback.comparisons import judged_pairs, standings
 from assent.types import Ranking
 
 PairKey = tuple[str, str, str, str]
@@ -73,10 +72,10 @@ def votes_from_rankings(rankings: Iterable[Ranking]) -> Votes:
     found: dict[PairKey, dict[str, tuple[int, float, float]]] = {}
     answers: dict[PairKey, int] = {}
     for ranking in sorted(rankings, key=lambda ranking: ranking.created):
-        where = {completion: i for i, completion in enumerate(ranking.completion_ids)}
-        place, count = standings(ranking), len(where)
-        for first, second in combinations(sorted(where), 2):
-            i, j = where[first], where[second]
+        ids, place, count = ranking.completion_ids, standings(ranking), len(ranking.completion_ids)
+        for one, other in judged_pairs(ranking):
+            i, j = (one, other) if ids[one] <= ids[other] else (other, one)
+            first, second = ids[i], ids[j]
             key = (ranking.prompt.id, ranking.criterion, first, second)
             longer = float(np.log((len(ranking.texts[i]) + 1) / (len(ranking.texts[j]) + 1)))
             vote = (int(np.sign(place[j] - place[i])), (j - i) / (count - 1), longer)

@@ -1,5 +1,7 @@
 """From what several say of a pair to one comparison of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,6 +72,20 @@ def test_a_pair_that_is_in_two_questions_belongs_to_the_larger():
     assert found["a", "b"].sources == ("ann-p-abc", "bob-p-ab")
     assert found["a", "b"].group == found["b", "c"].group != found["d", "e"].group
     assert (found["a", "b"].weight, found["d", "e"].weight) == (pytest.approx(1 / 3), 1.0)
+
+
+def test_the_best_of_several_and_strengths_of_preference():
+    ids = ("a", "b", "c")
+    best = [replace(ranking(name, (1, 2, 2)), kind="best") for name in ("ann", "bob")]
+    for how in ("majority", "model"):
+        found = adjudicate(best, how)
+        assert {(c.chosen[-1], c.rejected[-1], c.weight <= 0.5) for c in found} == {("a", "b", True), ("a", "c", True)}
+    assert [c.weight for c in adjudicate(best, "majority")] == [0.5, 0.5]
+    strong = [
+        replace(ranking(name, (1, 2), ids=ids[:2]), kind="pairwise", strength=by)
+        for name, by in (("x", 3.0), ("y", 1.0))
+    ]
+    assert adjudicate(strong, "majority")[0].margin == 2.0
 
 
 def test_the_model_hears_an_adversary_the_other_way_round():
