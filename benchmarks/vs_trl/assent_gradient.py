@@ -42,7 +42,7 @@ class Recorded:
             Completion(
                 id=f"{prompt.id}/{index}",
                 prompt_id=prompt.id,
-                text=self.tokenizer.decode(ids),
+                text=self.tokenizer.decode(ids, skip_special_tokens=True),
                 token_ids=ids,
                 finish_reason="length",
                 sample_index=index,

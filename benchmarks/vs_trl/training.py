@@ -43,10 +43,11 @@ class Bench:
         """TRL's run, with the tuned allocator."""
         environment = TRL_PPO if self.work.name == "ppo" else TRL
         job, result = self.folder / "trl.json", self.folder / "trl-result.json"
-        rows = self.work.steps * self.work.prompts_per_step
+        each = self.work.prompts_per_step
+        order = epoch_order(self.work.steps * each, SEED, 0)[: steps * each]
         settings = {
             **trl_job(self.work, self.models, self.data, precision, steps),
-            "order": [int(i) for i in epoch_order(rows, SEED, 0)],
+            "order": order.tolist(),
             "result": str(result),
             "scratch": str(self.folder / "trl-out"),
             "gradient": gradient and str(gradient),
