@@ -23,6 +23,7 @@ def ppo(job: dict[str, Any], seen: dict[str, Any], counts: list[int]) -> Any:
         num_ppo_epochs=job["epochs"],
         num_mini_batches=1,
         response_length=job["new"],
+        temperature=1.0,
         stop_token=None,
         num_sample_generations=0,
     )
