@@ -48,7 +48,7 @@ def _median(runs: list[Run]) -> Run:
 
 
 def compare(ours: Mapping[str, Run], theirs: Mapping[str, Run]) -> dict[str, float]:
-    """``best``: each side at its fastest precision; ``fp32``; ``memory``: our peak over theirs, in those of ``best``."""
+    """``best``: each side at its fastest precision; ``fp32``; ``memory``: our peak over theirs at ``best``."""
     one, other = (max(side.values(), key=Run.rate) for side in (ours, theirs))
     found = {"best": one.rate() / other.rate()}
     if "float32" in ours:
@@ -94,9 +94,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="times that each side runs, in turn; 0 = gradients only")
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="rows decoded at once")
-    parser.add_argument("--without", nargs="+", default=(), help="other sides to leave out of decode: vllm, transformers")
+    parser.add_argument(
+        "--without", nargs="+", default=(), help="other sides to leave out of decode: vllm, transformers"
+    )
     parser.add_argument("--no-gradients", action="store_true", help="leave the comparison of gradients out")
-    parser.add_argument("--quick", action="store_true", help="a small model and batch: to try the script, not to measure")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small model and batch: to try the script, not to measure"
+    )
     parser.add_argument("--folder", type=Path, default=CACHE / "work", help="where models, data and results go")
     asked = parser.parse_args()
     unknown = sorted(set(asked.works) - set(NAMES))

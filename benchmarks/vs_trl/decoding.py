@@ -54,7 +54,12 @@ class DecodeBench:
         }
         if "dtype" in stage_schemas()["sample"].properties:
             options["dtype"] = precision
-        words = ["-m", "assent", "sample", *(word for key, value in options.items() for word in (f"--{key}", str(value)))]
+        words = [
+            "-m",
+            "assent",
+            "sample",
+            *(word for key, value in options.items() for word in (f"--{key}", str(value))),
+        ]
         peak, others = run_job(sys.executable, words, self.folder / "assent.log")
         rows = [json.loads(line) for line in (out / "timing.jsonl").read_text(encoding="ascii").splitlines()]
         return Run(tuple(row["seconds"] for row in rows), tuple(row["tokens"] for row in rows), peak, others)

@@ -61,7 +61,9 @@ WORKS = {
             samples=8,
             steps=4,
         ),
-        Work("rloo", prompts, 32, {"samples_per_prompt": 8, "epochs": 1, "reward_function": REWARD}, samples=8, steps=4),
+        Work(
+            "rloo", prompts, 32, {"samples_per_prompt": 8, "epochs": 1, "reward_function": REWARD}, samples=8, steps=4
+        ),
         Work("ppo", prompts, 16, {"critic": "reward"}, epochs=4, steps=3),
     )
 }
@@ -69,9 +71,7 @@ WORKS = {
 epochs, as is the default of both, and a critic with a trunk of its own that starts from the reward model."""
 
 
-def stage_settings(
-    work: Work, models: dict[str, Path], data: Path, precision: Precision, steps: int
-) -> dict[str, Any]:
+def stage_settings(work: Work, models: dict[str, Path], data: Path, precision: Precision, steps: int) -> dict[str, Any]:
     """The settings of assent's stage, as given on its command line."""
     settings: dict[str, Any] = {
         "model": str(models[work.start]),

@@ -19,6 +19,10 @@ from assent.training.roles import Roles
 _BEST = "best.pt"
 
 
+TIMING = "timing.jsonl"
+"""Clock readings of a stage's steps, in its folder."""
+
+
 @dataclass(frozen=True)
 class StepEvent:
     """What the loop tells after each step."""
@@ -138,7 +142,7 @@ class MetricsLog(Callback):
 
     def __init__(self, folder: Path, evaluation: Evaluation | None = None) -> None:
         """``evaluation``: its figures join the row of the step they belong to; it must come before the log."""
-        self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.metrics, self.timing = folder / "metrics.jsonl", folder / TIMING
         self.evaluation = evaluation
 
     def start(self, step: int) -> None:
@@ -154,8 +158,8 @@ class MetricsLog(Callback):
 
     def after_step(self, event: StepEvent) -> bool:
         found = self.evaluation.last if self.evaluation and self.evaluation.last_step == event.step else {}
-        _append(self.metrics, {"step": event.step, **event.figures, **found})
-        _append(self.timing, {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens})
+        append_row(self.metrics, {"step": event.step, **event.figures, **found})
+        append_row(self.timing, {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens})
         return False
 
     def state(self) -> dict[str, Any]:
@@ -186,7 +190,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def _append(path: Path, row: Mapping[str, Any]) -> None:
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from assent.models.load import load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
+from assent.training.callbacks import TIMING, append_row
 from assent.training.on_policy import encode_prompts, room_for_prompts
 from assent.types import Completion
 
@@ -41,9 +43,13 @@ def run(settings: SampleSettings, context: Context) -> Metrics:
     completions: list[Completion] = []
     context.progress.start("sampling", len(encoded))
     portion = max(1, settings.slots // settings.n)
-    for start in range(0, len(encoded), portion):
+    for number, start in enumerate(range(0, len(encoded), portion), 1):
         drawn = encoded[start : start + portion]
-        completions += engine.generate(drawn, settings.sampling(context.seed), settings.n)
+        begun = time.perf_counter()
+        found = engine.generate(drawn, settings.sampling(context.seed), settings.n)
+        seconds, tokens = time.perf_counter() - begun, sum(len(c.token_ids) for c in found)
+        append_row(context.out / TIMING, {"step": number, "seconds": round(seconds, 4), "tokens": tokens})
+        completions += found
         context.progress.advance(len(drawn))
     context.progress.stop()
     by_id = {prompt.id: prompt for prompt in prompts}
