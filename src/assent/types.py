@@ -53,14 +53,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How completions are drawn.  ``top_k`` 0 and ``top_p`` 1 switch truncation off; temperature 0 is greedy."""
+    """How completions are drawn.  Temperature 0 is greedy; ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 truncate nothing."""
 
     max_new_tokens: int = 64
     min_new_tokens: int = 0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    """Texts that end a completion as soon as one of them stands in it."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids, and what is added to their logits before the temperature divides them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from assent.types import SamplingSettings
 
 _BLOCK = 256
 """Tokens of a block of :func:`invert`."""
+_PORTION = 1 << 19
+"""Logits that are worked on at once."""
 
 
 def row_uniforms(seed: int, prompt_id: str, sample_index: int, count: int) -> np.ndarray:
@@ -21,11 +24,13 @@ def row_uniforms(seed: int, prompt_id: str, sample_index: int, count: int) -> np
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
-def truncate(log_p: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Log-probabilities [B, V] with everything outside the top k, and outside the nucleus of mass p, at -inf.
+def truncate(log_p: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
+    """Log-probabilities [B, V] with everything at -inf that is outside the top k, outside the nucleus of mass p, or less
+    than ``min_p`` times as probable as the most probable token.
 
     The nucleus is the smallest set of most probable tokens with total mass of at least ``top_p`` (Holtzman et al. 2020,
-    arXiv:1904.09751), taken after top-k as in ``transformers``.  Not renormalised.
+    arXiv:1904.09751), taken after top-k as in ``transformers``; min-p (Nguyen et al. 2024, arXiv:2407.01082) comes last.
+    Not renormalised.
     """
     if 0 < top_k < log_p.shape[-1]:
         bound = log_p.topk(top_k, -1).values[:, -1:]
@@ -35,6 +40,8 @@ def truncate(log_p: Tensor, top_k: int, top_p: float) -> Tensor:
         mass = torch.softmax(ordered, -1)
         outside = mass.cumsum(-1) - mass >= top_p
         log_p = log_p.masked_fill(torch.zeros_like(outside).scatter(1, index, outside), -torch.inf)
+    if min_p > 0.0:
+        log_p = log_p.masked_fill(log_p < log_p.amax(-1, keepdim=True) + math.log(min_p), -torch.inf)
     return log_p
 
 
@@ -49,35 +56,84 @@ def draw(
 
     ``logits`` [B, V], ``uniforms`` [B] float64, ``banned`` ids that may not be drawn now, in the rows where
     ``banned_rows`` [B] is true (``None``: in all).  Returns tokens [B], their log-probabilities under temperature alone
-    [B], bans aside, and under the truncated distribution that was drawn from [B].  Temperature 0 takes the most
-    probable token, whose ``logprobs`` are then those at temperature 1.
+    [B], bans and biases aside, and under the distribution that was drawn from [B].  A bias is added to the logits
+    before the temperature divides them.  Temperature 0 takes the most probable token, whose ``logprobs`` are then those
+    at temperature 1.
     """
-    greedy = sampling.temperature == 0.0
-    scaled = logits.float()
-    if not greedy and sampling.temperature != 1.0:
-        scaled = scaled / sampling.temperature
-    log_p = torch.log_softmax(scaled, -1)
-    kept = log_p if banned is None else _without(log_p, banned, banned_rows)
-    if greedy:
+    # A few rows at a time, so that what is made of them stays in the processor's cache.
+    size = len(logits) if logits.is_cuda else max(1, _PORTION // logits.shape[1])
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for start in range(0, len(logits), size):
+        rows = slice(start, start + size)
+        scaled = logits[rows].float()
+        if sampling.temperature not in (0.0, 1.0):
+            scaled = scaled / sampling.temperature
+        if sampling.temperature > 0.0 and banned is None and not _is_changed(sampling):
+            parts.append(_plain(scaled, uniforms[rows]))
+        else:
+            held = None if banned_rows is None else banned_rows[rows]
+            parts.append(_of_changed(scaled, uniforms[rows], sampling, banned, held))
+    if len(parts) == 1:
+        return parts[0]
+    tokens, logprobs, sampled = (torch.cat(column) for column in zip(*parts, strict=True))
+    return tokens, logprobs, sampled
+
+
+def _is_changed(sampling: SamplingSettings) -> bool:
+    """Whether the distribution drawn from is another than that of temperature alone."""
+    return bool(sampling.top_k or sampling.top_p < 1.0 or sampling.min_p or sampling.logit_bias)
+
+
+def _plain(scaled: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A draw from softmax of ``scaled`` [B, V] itself."""
+    top = scaled.amax(-1, keepdim=True)
+    tokens, total = invert((scaled - top).exp_(), uniforms)
+    chosen = ((scaled.gather(1, tokens[:, None]) - top)[:, 0].double() - total.log()).float()
+    return tokens, chosen, chosen
+
+
+def _of_changed(
+    scaled: Tensor, uniforms: Tensor, sampling: SamplingSettings, banned: Tensor | None, rows: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A draw from ``scaled`` [B, V] after bias, bans and truncation; or its largest."""
+    top = scaled.amax(-1, keepdim=True)
+    relative = scaled - top
+    total = _in_blocks(relative.exp())[1]
+    kept = relative
+    if sampling.logit_bias:
+        ids, values = _bias(sampling, kept.device)
+        kept = kept.index_add(1, ids, values.expand(len(kept), -1))
+    if banned is not None:
+        kept = _without(kept, banned, rows)
+    if sampling.temperature == 0.0:
         tokens = kept.argmax(-1)
-        chosen = log_p.gather(1, tokens[:, None])[:, 0]
+        chosen = _log_share(relative, tokens, total)
         return tokens, chosen, torch.zeros_like(chosen)
-    tokens, total = invert(truncate(kept, sampling.top_k, sampling.top_p).exp(), uniforms)
-    chosen = log_p.gather(1, tokens[:, None])[:, 0]
-    return tokens, chosen, chosen - total.log().float()
+    kept = truncate(kept, sampling.top_k, sampling.top_p, sampling.min_p)
+    kept = kept - kept.amax(-1, keepdim=True)
+    tokens, kept_total = invert(kept.exp(), uniforms)
+    return tokens, _log_share(relative, tokens, total), _log_share(kept, tokens, kept_total)
+
+
+def _log_share(log_weights: Tensor, tokens: Tensor, total: Tensor) -> Tensor:
+    """Log-probabilities [B] of tokens [B] whose weights are exp(``log_weights`` [B, V]), ``total`` [B] in all."""
+    return (log_weights.gather(1, tokens[:, None])[:, 0].double() - total.log()).float()
+
+
+def _bias(sampling: SamplingSettings, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids, and what is added to their scaled logits."""
+    ids, values = zip(*sampling.logit_bias, strict=True)
+    return torch.tensor(ids, device=device), torch.tensor(values, device=device) / (sampling.temperature or 1.0)
 
 
 def invert(p: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Where the cumulative sum of weights p [B, V] first exceeds u times their total, and the total [B] in float64.
 
     In two levels, for speed: sums over blocks of tokens first, then the cumulative sum within the one block that holds
-    the draw.  Both are in float64, so it is the draw of the plain cumulative sum, up to float64's rounding at the
-    border of two tokens.
+    the draw.  A block is summed in float32, everything else in float64, so it is the draw of the plain cumulative sum up
+    to float32's rounding at the border of two blocks.
     """
-    rest = -p.shape[1] % _BLOCK
-    blocks = (p if rest == 0 else torch.nn.functional.pad(p, (0, rest))).unflatten(1, (-1, _BLOCK))
-    above = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
-    total = above[:, -1]
+    blocks, total, above = _in_blocks(p)
     target = (uniforms * total)[:, None]
     # u * total may round to the total itself: the last block with any weight, not the one behind it.
     block = torch.minimum(
@@ -88,6 +144,14 @@ def invert(p: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     last = torch.searchsorted(inside, inside[:, -1:].contiguous())
     place = torch.minimum(torch.searchsorted(inside, target - below, right=True), last)
     return (block * _BLOCK + place)[:, 0].clamp(max=p.shape[1] - 1), total
+
+
+def _in_blocks(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights [B, V] as [B, blocks, tokens], their total [B], and the cumulative sum [B, blocks] over whole blocks."""
+    rest = -p.shape[1] % _BLOCK
+    blocks = (p if rest == 0 else torch.nn.functional.pad(p, (0, rest))).unflatten(1, (-1, _BLOCK))
+    above = blocks.sum(-1).double().cumsum(-1)
+    return blocks, above[:, -1], above
 
 
 def _without(log_p: Tensor, banned: Tensor, rows: Tensor | None) -> Tensor:
