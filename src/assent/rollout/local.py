@@ -12,11 +12,12 @@ from torch import Tensor
 
 from assent.errors import DataError
 from assent.models.policy import Policy
-from assent.rollout.decoders import fast_weights
-from assent.rollout.decoders.transformer import Weights
+from assent.rollout.decoders import decoder_of, fast_weights
+from assent.rollout.decoders.weights import Weights
 from assent.rollout.engine import EncodedPrompt, Promises
 from assent.rollout.sampling import draw, row_uniforms
 from assent.rollout.slots import Drawn, SlotDecoding
+from assent.rollout.stopping import StopTexts
 from assent.types import Completion, SamplingSettings
 
 
@@ -39,14 +40,29 @@ class LocalEngine:
     gives its slot to the next (:class:`assent.rollout.slots.SlotDecoding`).  Any other model runs its own forward pass:
     prompts are padded on the left here, and only here, to a multiple of eight; attention masks the padding away
     exactly, positions count from each row's first real token, and ``slots`` rows wait for the slowest of them.
+
+    ``dtype`` is the precision that a fast decoder multiplies in, whatever the policy's own: float32 or bfloat16.
+    ``None``, and any other model, takes the policy's.  Log-probabilities are float32 in each.
+
+    The fast decoder's keys and values take at most ``cache_bytes``: slots times the longest prompt and completion of a
+    call.  Where that is not enough for all ``slots``, fewer rows decode at once (one at least), and nothing else changes.
     """
 
     promises = Promises(batch_invariant=True, logprobs=True, updates_weights=True)
 
-    def __init__(self, policy: Policy, slots: int = 128, policy_name: str = "") -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        slots: int = 128,
+        policy_name: str = "",
+        dtype: torch.dtype | None = None,
+        cache_bytes: int = 4 << 30,
+    ) -> None:
         self.policy = policy
         self.slots = slots
         self.policy_name = policy_name
+        self.dtype = dtype
+        self.cache_bytes = cache_bytes
 
     def generate(self, prompts: Sequence[EncodedPrompt], sampling: SamplingSettings, n: int = 1) -> list[Completion]:
         """See :class:`assent.rollout.engine.Engine`.  A prompt that leaves no room is a ``DataError``."""
@@ -74,14 +90,22 @@ class LocalEngine:
     def _in_slots(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
         weights = self._fast_weights()
         if weights is not None:
+            stops = StopTexts(self.policy.tokenizer, sampling, len(rows)) if sampling.stop else None
             prompts = [row.prompt.token_ids for row in rows]
-            decoding = SlotDecoding(weights, prompts, self._uniforms(rows, sampling), sampling, self._stop, self.slots)
-            return self._completions(rows, decoding.run())
+            length = max(map(len, prompts)) + sampling.max_new_tokens
+            decoder, slot_bytes = decoder_of(weights, self.dtype or weights.dtype, length)
+            slots = max(1, min(self.slots, self.cache_bytes // slot_bytes))
+            uniforms = self._uniforms(rows, sampling)
+            watch = stops and stops.ends
+            drawn = SlotDecoding(decoder, prompts, uniforms, sampling, self._stop, slots, watch).run()
+            return self._completions(rows, drawn, stops)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].prompt.token_ids))
         done: list[Completion | None] = [None] * len(rows)
         for start in range(0, len(order), self.slots):
-            chosen = order[start : start + self.slots]
-            for place, completion in zip(chosen, self._decode([rows[i] for i in chosen], sampling), strict=True):
+            chosen = [rows[i] for i in order[start : start + self.slots]]
+            stops = StopTexts(self.policy.tokenizer, sampling, len(chosen)) if sampling.stop else None
+            found = self._completions(chosen, self._decode(chosen, sampling, stops), stops)
+            for place, completion in zip(order[start : start + self.slots], found, strict=True):
                 done[place] = completion
         return [completion for completion in done if completion is not None]
 
@@ -102,18 +126,22 @@ class LocalEngine:
         """Nothing is held: the weights are the trainer's."""
 
     @torch.no_grad()
-    def _decode(self, rows: list[Row], sampling: SamplingSettings) -> list[Completion]:
+    def _decode(self, rows: list[Row], sampling: SamplingSettings, stops: StopTexts | None) -> Drawn:
         uniforms, stop = self._uniforms(rows, sampling), self._stop
         drawn: list[tuple[Tensor, Tensor, Tensor]] = []
-        finished = torch.zeros(len(rows), dtype=torch.bool, device=self.device)
+        lengths = [0] * len(rows)
         next_logits = self._decoder(rows, sampling.max_new_tokens)
         for step in range(sampling.max_new_tokens):
             logits = next_logits(drawn[-1][0] if drawn else None)
             drawn.append(draw(logits, uniforms[:, step], sampling, stop if step < sampling.min_new_tokens else None))
-            finished |= torch.isin(drawn[-1][0], stop)
-            if bool(finished.all()):
+            last = torch.isin(drawn[-1][0], stop).tolist()
+            for row, token in enumerate(drawn[-1][0].tolist()):
+                if not lengths[row] and (last[row] or (stops is not None and stops.ends(row, token))):
+                    lengths[row] = step + 1
+            if all(lengths):
                 break
-        return self._completions(rows, Drawn(*(torch.stack(column, 1) for column in zip(*drawn, strict=True))))
+        tokens, logprobs, sampled = (torch.stack(column, 1) for column in zip(*drawn, strict=True))
+        return Drawn(tokens, logprobs, sampled, [length or len(drawn) for length in lengths])
 
     def _decoder(self, rows: list[Row], steps: int) -> NextLogits:
         tokens, mask = _left_padded(rows, self.policy.tokenizer.pad_token_id, self.device)
@@ -139,23 +167,22 @@ class LocalEngine:
 
         return next_logits
 
-    def _completions(self, rows: list[Row], drawn: Drawn) -> list[Completion]:
-        ids, logprobs, sampled = drawn.tokens.cpu(), drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist()
-        is_stop = torch.isin(ids, self._stop.cpu())
-        lengths = torch.where(is_stop.any(1), is_stop.int().argmax(1) + 1, ids.shape[1]).tolist()
-        ended = is_stop.any(1).tolist()
-        decode = self.policy.tokenizer.batch_decode
-        kept = [ids[i, : lengths[i]].tolist() for i in range(len(rows))]
-        texts = decode([k[:-1] if end else k for k, end in zip(kept, ended, strict=True)], skip_special_tokens=True)
+    def _completions(self, rows: list[Row], drawn: Drawn, stops: StopTexts | None) -> list[Completion]:
+        logprobs, sampled = drawn.logprobs.tolist(), drawn.sampling_logprobs.tolist()
+        kept = [ids[:length] for ids, length in zip(drawn.tokens.tolist(), drawn.lengths, strict=True)]
+        stop, cut = set(self.policy.eos_token_ids), {} if stops is None else stops.cut
+        texts = self.policy.tokenizer.batch_decode(
+            [ids[:-1] if ids[-1] in stop else ids for ids in kept], skip_special_tokens=True
+        )
         return [
             Completion(
                 id=f"{row.prompt.id}/{row.sample_index}" + (f"@{self.policy_name}" if self.policy_name else ""),
                 prompt_id=row.prompt.id,
-                text=texts[i],
+                text=cut.get(i, texts[i]),
                 token_ids=tuple(kept[i]),
-                logprobs=tuple(logprobs[i][: lengths[i]]),
-                sampling_logprobs=tuple(sampled[i][: lengths[i]]),
-                finish_reason="stop" if ended[i] else "length",
+                logprobs=tuple(logprobs[i][: len(kept[i])]),
+                sampling_logprobs=tuple(sampled[i][: len(kept[i])]),
+                finish_reason="stop" if i in cut or kept[i][-1] in stop else "length",
                 policy=self.policy_name,
                 sample_index=row.sample_index,
                 prompt_token_ids=row.prompt.token_ids,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assent.errors import DataError
 from assent.types import SamplingSettings
 
 _BLOCK = 256
@@ -68,7 +69,7 @@ def draw(
         scaled = logits[rows].float()
         if sampling.temperature not in (0.0, 1.0):
             scaled = scaled / sampling.temperature
-        if sampling.temperature > 0.0 and banned is None and not _is_changed(sampling):
+        if sampling.temperature > 0.0 and banned is None and not (truncates(sampling) or sampling.logit_bias):
             parts.append(_plain(scaled, uniforms[rows]))
         else:
             held = None if banned_rows is None else banned_rows[rows]
@@ -79,9 +80,9 @@ def draw(
     return tokens, logprobs, sampled
 
 
-def _is_changed(sampling: SamplingSettings) -> bool:
-    """Whether the distribution drawn from is another than that of temperature alone."""
-    return bool(sampling.top_k or sampling.top_p < 1.0 or sampling.min_p or sampling.logit_bias)
+def truncates(sampling: SamplingSettings) -> bool:
+    """Whether some tokens are never drawn because they are not probable enough."""
+    return bool(sampling.top_k or sampling.top_p < 1.0 or sampling.min_p)
 
 
 def _plain(scaled: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -101,8 +102,7 @@ def _of_changed(
     total = _in_blocks(relative.exp())[1]
     kept = relative
     if sampling.logit_bias:
-        ids, values = _bias(sampling, kept.device)
-        kept = kept.index_add(1, ids, values.expand(len(kept), -1))
+        kept = kept + bias_of(sampling, kept.shape[1], kept.device) / (sampling.temperature or 1.0)
     if banned is not None:
         kept = _without(kept, banned, rows)
     if sampling.temperature == 0.0:
@@ -120,10 +120,14 @@ def _log_share(log_weights: Tensor, tokens: Tensor, total: Tensor) -> Tensor:
     return (log_weights.gather(1, tokens[:, None])[:, 0].double() - total.log()).float()
 
 
-def _bias(sampling: SamplingSettings, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids, and what is added to their scaled logits."""
+def bias_of(sampling: SamplingSettings, vocabulary: int, device: torch.device) -> Tensor:
+    """What is added to each token's logit [V].  An id outside the vocabulary is a ``DataError``."""
     ids, values = zip(*sampling.logit_bias, strict=True)
-    return torch.tensor(ids, device=device), torch.tensor(values, device=device) / (sampling.temperature or 1.0)
+    outside = [i for i in ids if not 0 <= i < vocabulary]
+    if outside:
+        raise DataError(f"logit_bias names token {outside[0]}, and the model has tokens 0 to {vocabulary - 1}")
+    bias = torch.zeros(vocabulary, device=device)
+    return bias.index_add(0, torch.tensor(ids, device=device), torch.tensor(values, device=device))
 
 
 def invert(p: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

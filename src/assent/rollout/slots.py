@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from assent.rollout.decoders.transformer import Decoder, Weights, lanes
-from assent.rollout.sampling import draw
 from assent.types import SamplingSettings
 
 Prompt = tuple[int, ...]
 
 
+class Decoder(Protocol):
+    """A model with a cache of keys and values in slots."""
+
+    def rows(self, count: int) -> int:
+        """Rows that a step of ``count`` takes: the rest of them hold nothing."""
+        ...
+
+    def sample(
+        self, tokens: Tensor, positions: Tensor, uniforms: Tensor, sampling: SamplingSettings, stop: Tensor, young: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What :func:`assent.rollout.sampling.draw` gives after tokens [N] at ``positions`` [N] of the first N slots.
+
+        ``stop``: ids that are not drawn in the rows where ``young`` [N] is true.
+        """
+        ...
+
+    def read(self, prompts: Sequence[Prompt], slots: Sequence[int]) -> None:
+        """Keys and values of each prompt into its slot."""
+        ...
+
+    def copy(self, source: Sequence[int], target: Sequence[int], width: int) -> None:
+        """Copy the first ``width`` places of slots ``source`` to slots ``target``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn for each row, all [B, T]; what lies behind a row's first stop token means nothing."""
+    """What was drawn for each row, all [B, T]; what lies behind a row's last token means nothing."""
 
     tokens: Tensor
     logprobs: Tensor
     sampling_logprobs: Tensor
+    lengths: list[int]
+    """Tokens of each row."""
 
 
 class SlotDecoding:
@@ -35,24 +61,27 @@ class SlotDecoding:
 
     def __init__(
         self,
-        weights: Weights,
+        decoder: Callable[[int], Decoder],
         prompts: Sequence[Prompt],
         uniforms: Tensor,
         sampling: SamplingSettings,
         stop: Tensor,
         slots: int,
+        watch: Callable[[int, int], bool] | None = None,
     ) -> None:
-        """``prompts``: one for each row, B in all; ``uniforms`` [B, T] of T steps; ``stop``: ids that end a row."""
-        self.prompts, self.sampling, self.stop = prompts, sampling, stop
+        """``decoder`` of a number of slots; ``prompts``: one for each row, B in all; ``uniforms`` [B, T] of T steps;
+        ``stop``: ids that end a row; ``watch``, where given, is told of each row's next token and says whether the row
+        ends with it.
+        """
+        self.prompts, self.sampling, self.stop, self.watch = prompts, sampling, stop, watch
         rows, steps = uniforms.shape
         self.queue = deque(sorted(range(rows), key=lambda row: (len(prompts[row]), prompts[row])))
         self.slots = min(slots, rows)
-        self.lanes = lanes(self.slots)
+        self.decoder = decoder(self.slots)
+        self.lanes = self.decoder.rows(self.slots)
         """Slots that a step runs: the first of them."""
-        self.decoder = Decoder(weights, self.lanes, max(map(len, prompts)) + steps)
-        self.read: dict[Prompt, Tensor] = {}
-        """Keys and values of prompts that more rows wait for."""
-        self.waiting = Counter(prompts)
+        self.last_read: tuple[Prompt, int] | None = None
+        """The prompt read last, and a slot that holds it for as long as more rows of it wait."""
         # A slot that holds no row works on a row behind the last, at position 0, and never moves on.
         self.nobody = rows
         self.uniforms = torch.cat([uniforms, uniforms.new_zeros(1, steps)])
@@ -64,6 +93,9 @@ class SlotDecoding:
         self.state[:, 0] = self.nobody
         self.held = [False] * self.lanes
         """Whether a slot holds a row."""
+        self.row = [self.nobody] * self.lanes
+        """The row that a slot holds or held last."""
+        self.lengths = [0] * rows
 
     @torch.inference_mode()
     def run(self) -> Drawn:
@@ -74,14 +106,13 @@ class SlotDecoding:
             else:
                 self._close_ranks()
             self._step()
-        return Drawn(self.tokens[:-1], self.logprobs[:-1], self.sampling_logprobs[:-1])
+        return Drawn(self.tokens[:-1], self.logprobs[:-1], self.sampling_logprobs[:-1], self.lengths)
 
     def _step(self) -> None:
         row, count, token, position = (column.contiguous() for column in self.state[: self.lanes].unbind(1))
-        logits = self.decoder.step(token, position, int(position.max()) + 1)
-        young = count < self.sampling.min_new_tokens if self.sampling.min_new_tokens else None
-        banned = None if young is None else self.stop
-        drawn, logprobs, sampled = draw(logits, self.uniforms[row, count], self.sampling, banned, young)
+        young = count < self.sampling.min_new_tokens
+        uniforms = self.uniforms[row, count]
+        drawn, logprobs, sampled = self.decoder.sample(token, position, uniforms, self.sampling, self.stop, young)
         self.tokens[row, count] = drawn
         self.logprobs[row, count] = logprobs
         self.sampling_logprobs[row, count] = sampled
@@ -89,46 +120,59 @@ class SlotDecoding:
         count, position = count + alive, position + alive
         self.state[: self.lanes] = torch.stack([row, count, drawn, position], 1)
         ended = alive & (torch.isin(drawn, self.stop) | (count == self.sampling.max_new_tokens))
-        for slot in ended.nonzero()[:, 0].tolist():
-            self._free(slot)
+        slots = ended.nonzero()[:, 0].tolist()
+        if self.watch is not None:
+            tokens = drawn.tolist()
+            seen = [slot for slot in range(self.lanes) if self.held[slot] and self.watch(self.row[slot], tokens[slot])]
+            slots = sorted({*slots, *seen})
+        if slots:
+            for slot, taken in zip(slots, self.state[slots, 1].tolist(), strict=True):
+                self._free(slot, taken)
 
-    def _free(self, slot: int) -> None:
+    def _free(self, slot: int, taken: int) -> None:
+        """The slot's row ended after ``taken`` tokens.  The slot waits where it spoils nothing of the prompt it holds."""
+        self.lengths[self.row[slot]] = taken
         self.held[slot] = False
-        self.state[slot] = torch.tensor([self.nobody, 0, 0, 0])
+        self.state[slot] = torch.tensor([self.nobody, 0, 0, len(self.prompts[self.row[slot]]) - 1])
 
     def _admit(self) -> None:
         """Fill the free slots from the queue, once there are enough of them to be worth a pass over prompts."""
         free = [slot for slot in range(self.slots) if not self.held[slot]]
         if len(free) < min(len(self.queue), max(1, self.slots // 16)):
             return
-        rows = [self.queue.popleft() for _ in range(min(len(free), len(self.queue)))]
-        slots_of: dict[Prompt, list[int]] = {}
-        for row, slot in zip(rows, free, strict=False):
+        unread: dict[Prompt, list[int]] = {}
+        for slot in free[: len(self.queue)]:
+            row = self.queue.popleft()
             prompt = self.prompts[row]
-            slots_of.setdefault(prompt, []).append(slot)
-            self.held[slot] = True
+            self.row[slot], self.held[slot] = row, True
             self.state[slot] = torch.tensor([row, 0, prompt[-1], len(prompt) - 1])
-        unread = [prompt for prompt in slots_of if len(prompt) > 1 and prompt not in self.read]
-        self.read.update(zip(unread, self.decoder.prefill([prompt[:-1] for prompt in unread]), strict=True))
-        for prompt, places in slots_of.items():
-            if len(prompt) > 1:
-                self.decoder.place(self.read[prompt], torch.tensor(places, device=self.state.device))
-            self.waiting[prompt] -= len(places)
-            if not self.waiting[prompt]:
-                self.read.pop(prompt, None)
+            if len(prompt) == 1:
+                continue
+            if self.last_read is not None and prompt == self.last_read[0]:
+                # Rows of one prompt wait behind one another, so nobody has taken its slot for another prompt yet.
+                if slot != self.last_read[1]:
+                    self.decoder.copy([self.last_read[1]], [slot], len(prompt) - 1)
+            else:
+                unread.setdefault(prompt, []).append(slot)
+        if not unread:
+            return
+        self.decoder.read([prompt[:-1] for prompt in unread], [places[0] for places in unread.values()])
+        for prompt, (first, *others) in unread.items():
+            if others:
+                self.decoder.copy([first] * len(others), others, len(prompt) - 1)
+            self.last_read = prompt, first
 
     def _close_ranks(self) -> None:
         """Move rows from the last slots to free ones before them, and run fewer slots."""
-        fewer = lanes(sum(self.held))
+        fewer = self.decoder.rows(sum(self.held))
         if fewer >= self.lanes:
             return
         source = [slot for slot in range(fewer, self.lanes) if self.held[slot]]
         target = [slot for slot in range(fewer) if not self.held[slot]][: len(source)]
         if source:
-            device = self.state.device
-            one, other = torch.tensor(source, device=device), torch.tensor(target, device=device)
-            self.decoder.move(one, other, int(self.state[one, 3].max()) + 1)
-            self.state[other] = self.state[one]
+            self.decoder.copy(source, target, int(self.state[source, 3].max()) + 1)
+            self.state[target] = self.state[source]
         for old, new in zip(source, target, strict=True):
             self.held[old], self.held[new] = False, True
+            self.row[new] = self.row[old]
         self.lanes = fewer

@@ -9,10 +9,13 @@ from scipy import stats
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from assent.models.causal import CausalModel
+from assent.rollout import decoders
 from assent.rollout.decoders import DECODERS, fast_weights, transformer
-from assent.rollout.decoders.transformer import Decoder
+from assent.rollout.decoders.transformer import TorchDecoder
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
+from assent.rollout.native.build import kernels
+from assent.rollout.native.decoder import NativeDecoder
 from assent.testing.tiny import tiny_causal, tiny_tokenizer
 from assent.types import Completion, SamplingSettings
 
@@ -34,6 +37,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "one after the other": ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False}),
     "scores by layer": ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
 }
+
+
+NATIVE = pytest.mark.skipif(kernels() is None, reason="there is no C++ compiler with OpenMP")
+
+
+@pytest.fixture(params=[pytest.param("native", marks=NATIVE), "torch"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class of the decoder that this test is to run."""
+    if request.param == "torch":
+        monkeypatch.setattr(decoders, "runs_natively", lambda weights, dtype: False)
+        return TorchDecoder
+    return NativeDecoder
 
 
 class OwnForward(LocalEngine):
@@ -83,7 +98,7 @@ def numbers(found: list[Completion]) -> dict[str, tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_each_variant_decodes_as_its_own_forward_does(name: str):
+def test_each_variant_decodes_as_its_own_forward_does(name: str, decoder: Any):
     policy = made(*VARIANTS[name])
     assert fast_weights(policy.model) is not None
     for temperature in (0.0, 1.0):
@@ -97,7 +112,7 @@ def test_each_variant_decodes_as_its_own_forward_does(name: str):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_neox", "gpt2"])
-def test_bfloat16_rounds_as_the_own_forward_rounds(kind: str):
+def test_bfloat16_rounds_as_the_own_forward_rounds(kind: str, decoder: Any):
     """Both are as far from float32 as bfloat16 is: the engine's error is at most twice the forward pass's own."""
     policy, prompts = made(kind, {}), some_prompts(8, 30)
     sampling = SamplingSettings(max_new_tokens=1, temperature=1.0)
@@ -114,7 +129,7 @@ def test_bfloat16_rounds_as_the_own_forward_rounds(kind: str):
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
-def test_in_float32_no_bit_depends_on_the_company(architecture: str):
+def test_in_float32_no_bit_depends_on_the_company(architecture: str, decoder: Any):
     policy, prompts = ending(architecture, 1.0), some_prompts(16)
     sampling = SamplingSettings(max_new_tokens=20, seed=2)
     alone = numbers(LocalEngine(policy).generate(prompts, sampling, 4))
@@ -124,33 +139,33 @@ def test_in_float32_no_bit_depends_on_the_company(architecture: str):
         assert found == {key: alone[key] for key in found}
 
 
-def test_a_prompt_is_read_once_and_rows_that_ended_cost_nothing(monkeypatch: pytest.MonkeyPatch):
-    read: list[tuple[int, ...]] = []
+def test_a_prompt_is_read_once_and_rows_that_ended_cost_nothing(decoder: Any, monkeypatch: pytest.MonkeyPatch):
+    prompts_read: list[tuple[int, ...]] = []
     widths: list[int] = []
-    prefill, step = Decoder.prefill, Decoder.step
+    read, sample = decoder.read, decoder.sample
 
-    def prefill_spy(self: Decoder, prompts: Any) -> Any:
-        read.extend(prompts)
-        return prefill(self, prompts)
+    def read_spy(self: Any, prompts: Any, slots: Any) -> None:
+        prompts_read.extend(prompts)
+        read(self, prompts, slots)
 
-    def step_spy(self: Decoder, tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
+    def sample_spy(self: Any, tokens: torch.Tensor, *rest: Any) -> Any:
         widths.append(len(tokens))
-        return step(self, tokens, *rest)
+        return sample(self, tokens, *rest)
 
-    monkeypatch.setattr(Decoder, "prefill", prefill_spy)
-    monkeypatch.setattr(Decoder, "step", step_spy)
+    monkeypatch.setattr(decoder, "read", read_spy)
+    monkeypatch.setattr(decoder, "sample", sample_spy)
     prompts = [p for p in some_prompts(14) if len(p.token_ids) > 1]
     found = LocalEngine(ending("llama", 4.0), slots=24).generate(prompts, SamplingSettings(max_new_tokens=20), 7)
-    assert sorted(read) == sorted(p.token_ids[:-1] for p in prompts)
+    assert sorted(prompts_read) == sorted(p.token_ids[:-1] for p in prompts)
     assert widths[0] == 24
-    assert widths[-1] == 8
+    assert widths[-1] < 5 if decoder is NativeDecoder else widths[-1] == 16
     assert widths == sorted(widths, reverse=True)
     drawn = sum(len(c.token_ids) for c in found)
     longest_waits = sum(24 * max(len(c.token_ids) for c in found[i : i + 24]) for i in range(0, len(found), 24))
     assert drawn <= sum(widths) < 0.75 * longest_waits
 
 
-def test_prompts_of_a_single_token_and_no_prompt_at_all():
+def test_prompts_of_a_single_token_and_no_prompt_at_all(decoder: Any):
     policy, sampling = tiny_causal(), SamplingSettings(max_new_tokens=5)
     prompts = [EncodedPrompt("a", (7,)), EncodedPrompt("b", (8,))]
     ours, theirs = (kind(policy).generate(prompts, sampling, 3) for kind in (LocalEngine, OwnForward))
@@ -159,7 +174,8 @@ def test_prompts_of_a_single_token_and_no_prompt_at_all():
 
 
 def test_long_prompts_and_many_of_them(monkeypatch: pytest.MonkeyPatch):
-    """The kernel for long prompts, and a prefill in parts."""
+    """PyTorch's kernel for long prompts, and a prefill in parts."""
+    monkeypatch.setattr(decoders, "runs_natively", lambda weights, dtype: False)
     sampling = SamplingSettings(max_new_tokens=8)
     for architecture in FAMILIES:
         policy, prompts = tiny_causal(architecture), some_prompts(12)
@@ -171,14 +187,17 @@ def test_long_prompts_and_many_of_them(monkeypatch: pytest.MonkeyPatch):
         for one, other in zip(long, want, strict=True):
             assert one.token_ids == other.token_ids
             assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
-        monkeypatch.undo()
+        monkeypatch.setattr(transformer, "_SCORES", 1 << 24)
+        monkeypatch.setattr(transformer, "_LONG", 2048)
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 @pytest.mark.parametrize(
     ("settings", "kept"), [({}, 300), ({"temperature": 0.7, "top_k": 6}, 6), ({"top_p": 0.5}, 300)]
 )
-def test_samples_follow_the_models_distribution(architecture: str, settings: dict[str, Any], kept: int):
+def test_samples_follow_the_models_distribution(
+    architecture: str, settings: dict[str, Any], kept: int, decoder: Any
+):
     policy, prompt = tiny_causal(architecture), EncodedPrompt("p", (1, 50, 60, 70))
     sampling = SamplingSettings(max_new_tokens=1, seed=9, **settings)
     found = LocalEngine(policy).generate([prompt], sampling, 4000)
@@ -198,7 +217,7 @@ def test_samples_follow_the_models_distribution(architecture: str, settings: dic
 
 
 @pytest.mark.parametrize("architecture", FAMILIES)
-def test_changed_weights_are_seen_however_they_were_changed(architecture: str):
+def test_changed_weights_are_seen_however_they_were_changed(architecture: str, decoder: Any):
     policy, other = tiny_causal(architecture), tiny_causal(architecture, seed=1)
     engine, prompts = LocalEngine(policy), some_prompts(6)
     sampling = SamplingSettings(max_new_tokens=8)

@@ -11,7 +11,10 @@ from assent.rollout.decoders.gpt2 import gpt2_weights
 from assent.rollout.decoders.gpt_neox import gpt_neox_weights
 from assent.rollout.decoders.llama import llama_weights
 from assent.rollout.decoders.parts import NotPlain
-from assent.rollout.decoders.transformer import Weights
+from assent.rollout.decoders.transformer import TorchDecoder
+from assent.rollout.decoders.weights import Weights
+from assent.rollout.native.decoder import NativeDecoder, runs_natively
+from assent.rollout.slots import Decoder
 
 DECODERS: dict[str, Callable[[Any], Weights]] = {
     "LlamaForCausalLM": llama_weights,
@@ -28,7 +31,7 @@ _ROTATIONS = ("default", "linear", "llama3", "yarn")
 
 
 def fast_weights(model: Any) -> Weights | None:
-    """The model's weights as they are now, for a :class:`assent.rollout.decoders.transformer.Decoder`.
+    """The model's weights as they are now, for a decoder.
 
     Some are copies, which a later update does not reach: take them anew for each call, it costs as much as reading the
     weights once.  ``None`` for an architecture, or a variant of one, that has no fast decoder.
@@ -44,6 +47,14 @@ def fast_weights(model: Any) -> Weights | None:
         return None
     plain = weights.head_dim % 2 == 0 and weights.dtype in (torch.float32, torch.bfloat16)
     return weights if plain else None
+
+
+def decoder_of(weights: Weights, dtype: torch.dtype, length: int) -> tuple[Callable[[int], Decoder], int]:
+    """What makes a decoder of a number of slots, each for up to ``length`` tokens, and the bytes that a slot takes."""
+    if runs_natively(weights, dtype):
+        return lambda slots: NativeDecoder(weights, slots, length, dtype), NativeDecoder.slot_bytes(weights, length, dtype)
+    weights = weights.to(dtype)
+    return lambda slots: TorchDecoder(weights, slots, length), TorchDecoder.slot_bytes(weights, length)
 
 
 def _window(config: Any) -> bool:

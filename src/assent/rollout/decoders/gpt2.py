@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
-
-from assent.rollout.decoders.parts import conv1d, layer_norm, linear
-from assent.rollout.decoders.transformer import Layer, Weights
+from assent.rollout.decoders.parts import affine, conv1d, layer_norm
+from assent.rollout.decoders.weights import Activation, Layer, Weights
 
 
 def gpt2_weights(model: Any) -> Weights:
     """Views of the model's weights."""
     trunk = model.transformer
-    tokens_at, positions_at = trunk.wte.weight, trunk.wpe.weight
     attention = trunk.h[0].attn
-    norm, head = layer_norm(trunk.ln_f), linear(model.get_output_embeddings())
     return Weights(
-        embed=lambda tokens, positions: F.embedding(tokens, tokens_at) + F.embedding(positions, positions_at),
-        layers=[_layer(block) for block in trunk.h],
-        head=lambda states: head(norm(states)),
+        tokens=trunk.wte.weight,
+        positions=trunk.wpe.weight,
+        layers=[_layer(block, model.config.activation_function) for block in trunk.h],
+        norm=layer_norm(trunk.ln_f),
+        head=affine(model.get_output_embeddings()),
         heads=attention.num_heads,
         kv_heads=attention.num_heads,
         head_dim=attention.head_dim,
         rotary=None,
-        device=tokens_at.device,
-        dtype=tokens_at.dtype,
     )
 
 
-def _layer(block: Any) -> Layer:
-    up, down, act = conv1d(block.mlp.c_fc), conv1d(block.mlp.c_proj), block.mlp.act
+def _layer(block: Any, act: str) -> Layer:
     return Layer(
         attention_norm=layer_norm(block.ln_1),
         qkv=conv1d(block.attn.c_attn),
         out=conv1d(block.attn.c_proj),
         mlp_norm=layer_norm(block.ln_2),
-        mlp=lambda states: down(act(up(states))),
+        up=conv1d(block.mlp.c_fc),
+        down=conv1d(block.mlp.c_proj),
+        activation=Activation(act, block.mlp.act),
+        gated=False,
         scale=block.attn.scaling,
     )

@@ -1,4 +1,4 @@
-"""Modules of ``transformers`` as plain functions of their weights."""
+"""Modules of ``transformers`` as plain weights."""
 
 from __future__ import annotations
 
@@ -6,56 +6,49 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from assent.rollout.decoders.transformer import Function, turns_of
+from assent.rollout.decoders.weights import Affine, Norm, turns_of
 
 
 class NotPlain(Exception):
     """A module is not the architecture's own, as with an adapter: the model runs itself then."""
 
 
-def affine(module: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight [out, in] and bias of a linear layer.  Raises :class:`NotPlain` where it is anything else."""
+def affine(module: Any) -> Affine:
+    """A linear layer's own weights.  Raises :class:`NotPlain` where it is anything else."""
     if type(module) is not nn.Linear:
         raise NotPlain
-    return module.weight, module.bias
+    return Affine(module.weight, module.bias)
 
 
-def function(weight: Tensor, bias: Tensor | None) -> Function:
-    """x W^T + b."""
-    return lambda states: F.linear(states, weight, bias)
-
-
-def linear(module: Any) -> Function:
-    """A linear layer over the module's own weights."""
-    return function(*affine(module))
-
-
-def conv1d(module: Any) -> Function:
+def conv1d(module: Any) -> Affine:
     """GPT-2's linear layer, whose weight lies the other way round."""
     if type(module) is not Conv1D:
         raise NotPlain
-    weight, bias = module.weight, module.bias
-    return lambda states: torch.addmm(bias, states, weight)
+    return Affine(module.weight.T, module.bias)
 
 
-def fused(parts: Sequence[tuple[Tensor, Tensor | None]]) -> Function:
+def fused(parts: Sequence[Affine]) -> Affine:
     """Several linear layers of the same input in one, their outputs behind one another; a copy of the weights."""
-    weight = torch.cat([w for w, _ in parts])
-    if all(b is None for _, b in parts):
-        return function(weight, None)
-    return function(weight, torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in parts]))
+    weight = torch.cat([part.weight for part in parts])
+    if all(part.bias is None for part in parts):
+        return Affine(weight)
+    biases = [part.weight.new_zeros(len(part.weight)) if part.bias is None else part.bias for part in parts]
+    return Affine(weight, torch.cat(biases))
 
 
-def layer_norm(module: Any) -> Function:
-    """A layer norm over the module's own weights."""
+def layer_norm(module: Any) -> Norm:
+    """A layer norm's own weights."""
     if type(module) is not nn.LayerNorm:
         raise NotPlain
-    weight, bias, eps = module.weight, module.bias, module.eps
-    return lambda states: F.layer_norm(states, weight.shape, weight, bias, eps)
+    return Norm(module.weight, module.bias, module.eps, centred=True)
+
+
+def rms_norm(module: Any) -> Norm:
+    """An RMS norm's own weights."""
+    return Norm(module.weight, None, module.variance_epsilon, centred=False)
 
 
 def rotary_table(rotary: Any, head_dim: int) -> Callable[[int], Tensor]:

@@ -1,7 +1,8 @@
-"""A decoder with a static key-value cache: the forward pass that all families of :mod:`assent.rollout.decoders` share.
+"""A decoder with a static key-value cache, of PyTorch's operations: for GPUs, and where :mod:`assent.rollout.native` has
+no compiler.
 
-On a CPU in float32 each row's numbers are the same, bit for bit, whatever else is in the batch: matrix products of four
-rows or more, and batched products over a number of columns that is a multiple of four and not too small, add each
+On a CPU in float32 each row's numbers are the same, bit for bit, whatever else is in the batch: matrix products of
+enough rows, and batched products over a number of columns that is a multiple of four and not too small, add each
 output up in an order that depends on neither the number of rows or columns nor their place.  (The work of
 ``scaled_dot_product_attention`` is shared out among threads, and its rounding with it.)  So rows, columns and the
 tokens of a prefill come in multiples of :data:`LANES`.  On a GPU all this holds up to rounding only.
@@ -10,16 +11,19 @@ tokens of a prefill come in multiples of :data:`LANES`.  On a GPU all this holds
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from assent.rollout.decoders.weights import Layer, Weights
+from assent.rollout.sampling import draw
+from assent.types import SamplingSettings
+
 LANES = 8
 """Numbers of rows and columns are multiples of this."""
-_SHORTEST = 2 * LANES
-"""Tokens of the narrowest prefill."""
+_FEWEST = 2 * LANES
+"""Rows of the smallest matrix product: MKL has other kernels, with another order of summation, for fewer."""
 _PRODUCT = 400
 """Batched products with fewer multiplications than this for each row and head take another kernel, with another order
 of summation; the columns that a step attends to are never so few."""
@@ -28,57 +32,16 @@ _SCORES = 1 << 24
 _LONG = 2048
 """Prompts beyond this are attended by a kernel that never holds their scores: equal up to rounding only."""
 
-Function = Callable[[Tensor], Tensor]
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One block.  ``qkv`` maps [N, d] to [N, (H + 2 Hkv) D]: queries, keys and values, heads one after another.
-
-    With rotary positions, the coordinates that turn together lie side by side in the queries and keys: a permutation of
-    both that no product of theirs sees.
-    """
-
-    attention_norm: Function
-    qkv: Function
-    out: Function
-    mlp_norm: Function
-    mlp: Function
-    scale: float
-    """Of the scores, usually D^-1/2."""
-    parallel: bool = False
-    """Attention and MLP both read the block's input (GPT-NeoX)."""
-    head_norm: Function | None = None
-    """Of queries and keys [N, H + Hkv, D], before the rotation (Qwen 3)."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A model, as the decoder runs it."""
-
-    embed: Callable[[Tensor, Tensor], Tensor]
-    """States [N, d] of tokens [N] at positions [N]."""
-    layers: Sequence[Layer]
-    head: Function
-    """Logits [N, V] of states [N, d], the final norm included."""
-    heads: int
-    kv_heads: int
-    head_dim: int
-    rotary: Callable[[int], Tensor] | None
-    """cos + i sin [T, 1, D / 2] of the first T positions; ``None`` where ``embed`` adds the positions."""
-    device: torch.device
-    dtype: torch.dtype
-
-
-class Decoder:
-    """Decodes ``slots`` rows of up to ``length`` tokens with weights as they are now."""
+class TorchDecoder:
+    """Decodes up to ``slots`` rows of up to ``length`` tokens with weights as they are now."""
 
     def __init__(self, weights: Weights, slots: int, length: int) -> None:
         self.w = weights
-        self.narrowest = lanes(-(-_PRODUCT // weights.head_dim))
-        length = max(lanes(length), self.narrowest, _SHORTEST)
+        self.narrowest = _lanes(-(-_PRODUCT // weights.head_dim))
+        length = max(_lanes(length), self.narrowest, _FEWEST)
         self.cache = torch.zeros(
-            (len(weights.layers), 2, slots, weights.kv_heads, length, weights.head_dim),
+            (len(weights.layers), 2, self.rows(slots), weights.kv_heads, length, weights.head_dim),
             dtype=weights.dtype,
             device=weights.device,
         )
@@ -86,9 +49,28 @@ class Decoder:
         self.turns = weights.rotary(length) if weights.rotary else None
         self.columns = torch.arange(length, device=weights.device)
 
-    def step(self, tokens: Tensor, positions: Tensor, width: int) -> Tensor:
-        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots, all of them below ``width``."""
-        w, n, width = self.w, len(tokens), max(lanes(width), self.narrowest)
+    @staticmethod
+    def slot_bytes(weights: Weights, length: int) -> int:
+        """Memory of one slot's keys and values."""
+        return 2 * len(weights.layers) * weights.kv_heads * weights.head_dim * length * weights.dtype.itemsize
+
+    def rows(self, count: int) -> int:
+        """Rows that a step of ``count`` takes: the rest of them hold nothing."""
+        return max(_FEWEST, _lanes(count))
+
+    def sample(
+        self, tokens: Tensor, positions: Tensor, uniforms: Tensor, sampling: SamplingSettings, stop: Tensor, young: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What :func:`assent.rollout.sampling.draw` gives after tokens [N] at ``positions`` [N] of the first N slots.
+
+        ``stop``: ids that are not drawn in the rows where ``young`` [N] is true.
+        """
+        logits = self.step(tokens, positions)
+        return draw(logits, uniforms, sampling, stop if sampling.min_new_tokens else None, young)
+
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots."""
+        w, n, width = self.w, len(tokens), max(_lanes(int(positions.max()) + 1), self.narrowest)
         group = w.heads // w.kv_heads
         seen = self.columns[:width] <= positions[:, None]
         mask = torch.zeros(seen.shape, dtype=w.dtype, device=w.device).masked_fill_(~seen, -torch.inf)
@@ -103,30 +85,27 @@ class Decoder:
             keys, values = cache[:, :n, :, :width].reshape(2, n * w.kv_heads, width, w.head_dim)
             return _attention(query, keys, values, mask, layer.scale).view(n, w.heads * w.head_dim)
 
-        return w.head(self._states(w.embed(tokens, positions), turns, attend))
+        return w.head(w.norm(self._states(w.embed(tokens, positions), turns, attend)))
 
-    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> list[Tensor]:
-        """Keys and values [layers, 2, Hkv, t, D] of each prompt; padded on the right, which no real token sees."""
+    def read(self, prompts: Sequence[tuple[int, ...]], slots: Sequence[int]) -> None:
+        """Keys and values of each prompt into its slot; padded on the right, which no real token sees."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found: dict[int, Tensor] = {}
         while order:
-            width = max(lanes(len(prompts[order[-1]])), _SHORTEST)
+            width = max(_lanes(len(prompts[order[-1]])), _FEWEST)
             chosen = order[-max(1, _SCORES // (self.w.heads * width * width)) :]
             del order[-len(chosen) :]
             both = self._prefill([prompts[i] for i in chosen], width)
-            for place, i in enumerate(chosen):
-                found[i] = both[:, :, place, :, : len(prompts[i])]
-        return [found[i] for i in range(len(prompts))]
+            places = torch.tensor([slots[i] for i in chosen], device=self.w.device)
+            width = min(width, self.cache.shape[4])
+            self.cache[:, :, places, :, :width] = both[..., :width, :]
 
-    def place(self, prompt: Tensor, slots: Tensor) -> None:
-        """Put a prompt's keys and values, from :meth:`prefill`, into ``slots`` [K]."""
-        self.cache[:, :, slots, :, : prompt.shape[3]] = prompt[:, :, None]
-
-    def move(self, source: Tensor, target: Tensor, width: int) -> None:
-        """Copy the first ``width`` places of slots ``source`` [K] to slots ``target`` [K]."""
-        self.cache[:, :, target, :, :width] = self.cache[:, :, source, :, :width]
+    def copy(self, source: Sequence[int], target: Sequence[int], width: int) -> None:
+        """Copy the first ``width`` places of slots ``source`` to slots ``target``."""
+        one, other = (torch.tensor(slots, device=self.w.device) for slots in (source, target))
+        self.cache[:, :, other, :, :width] = self.cache[:, :, one, :, :width]
 
     def _prefill(self, prompts: list[tuple[int, ...]], width: int) -> Tensor:
+        """Keys and values [layers, 2, prompts, Hkv, width, D]."""
         w, count = self.w, len(prompts)
         group = w.heads // w.kv_heads
         tokens = torch.tensor([p + (0,) * (width - len(p)) for p in prompts], device=w.device)
@@ -174,7 +153,7 @@ class Decoder:
         return states
 
 
-def lanes(count: int) -> int:
+def _lanes(count: int) -> int:
     """The next multiple of :data:`LANES`."""
     return -(-count // LANES) * LANES
 
@@ -192,16 +171,3 @@ def _rotate(states: Tensor, turns: Tensor) -> None:
     else:
         turned = torch.view_as_complex(states.float().unflatten(-1, (-1, 2))).mul_(turns)
         states.copy_(torch.view_as_real(turned).flatten(-2))
-
-
-def side_by_side(head_dim: int, rotated: int) -> Tensor:
-    """Order [D] of a head's coordinates that brings i and i + ``rotated`` / 2, which turn together, side by side."""
-    pairs = torch.arange(rotated).view(2, rotated // 2).T.flatten()
-    return torch.cat([pairs, torch.arange(rotated, head_dim)])
-
-
-def turns_of(cos: Tensor, sin: Tensor, head_dim: int) -> Tensor:
-    """cos + i sin [T, 1, D / 2] of ``transformers``' cos and sin [T, R]; coordinates beyond R do not turn."""
-    half = cos.shape[-1] // 2
-    turns = torch.complex(cos[:, :half].float(), sin[:, :half].float())
-    return F.pad(turns, (0, head_dim // 2 - half), value=1.0)[:, None]
