@@ -53,7 +53,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class SamplingSettings:
-    """How completions are drawn.  Temperature 0 is greedy; ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 truncate nothing."""
+    """How completions are drawn.
+
+    Temperature 0 is greedy; ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 truncate nothing.
+    """
 
     max_new_tokens: int = 64
     min_new_tokens: int = 0
@@ -73,8 +76,10 @@ class Completion:
     """One sampled answer.
 
     ``token_ids`` are what the policy sampled, the end-of-sequence token included when it ended by itself
-    (``finish_reason`` "stop").  ``logprobs`` are under temperature alone, the ones that importance ratios use;
-    ``sampling_logprobs`` under the truncated distribution that was really drawn from.
+    (``finish_reason`` "stop").  A completion that ended by a stop text has the same reason: its ``text`` ends before
+    the stop text, its ``token_ids`` are all that were sampled, the tokens that spell it included.  ``logprobs`` are
+    under temperature alone, the ones that importance ratios use; ``sampling_logprobs`` under the distribution that was
+    really drawn from, after bias and truncation.
     """
 
     id: str

@@ -45,7 +45,8 @@ class LocalEngine:
     ``None``, and any other model, takes the policy's.  Log-probabilities are float32 in each.
 
     The fast decoder's keys and values take at most ``cache_bytes``: slots times the longest prompt and completion of a
-    call.  Where that is not enough for all ``slots``, fewer rows decode at once (one at least), and nothing else changes.
+    call.  Where that is not enough for all ``slots``, fewer rows decode at once (one at least), and nothing else
+    changes.
     """
 
     promises = Promises(batch_invariant=True, logprobs=True, updates_weights=True)
@@ -178,7 +179,7 @@ class LocalEngine:
             Completion(
                 id=f"{row.prompt.id}/{row.sample_index}" + (f"@{self.policy_name}" if self.policy_name else ""),
                 prompt_id=row.prompt.id,
-                text=cut.get(i, texts[i]),
+                text=cut[i] if i in cut else texts[i],
                 token_ids=tuple(kept[i]),
                 logprobs=tuple(logprobs[i][: len(kept[i])]),
                 sampling_logprobs=tuple(sampled[i][: len(kept[i])]),

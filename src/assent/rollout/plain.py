@@ -12,6 +12,7 @@ from assent.models.padding import pad_right
 from assent.models.policy import Policy
 from assent.models.seq2seq import Seq2SeqModel
 from assent.rollout.local import LocalEngine, NextLogits, Row
+from assent.rollout.settings import SamplingOptions
 
 
 class Seq2SeqEngine(LocalEngine):
@@ -43,7 +44,15 @@ class Seq2SeqEngine(LocalEngine):
         return next_logits
 
 
-def local_engine(policy: Policy, slots: int = 128, policy_name: str = "") -> LocalEngine:
-    """The engine that decodes with the policy's own weights, whatever the policy's architecture."""
+def local_engine(
+    policy: Policy, slots: int = 128, policy_name: str = "", options: SamplingOptions | None = None
+) -> LocalEngine:
+    """The engine that decodes with the policy's own weights, whatever the policy's architecture.
+
+    ``options`` give the precision of its products and the memory of its cache; ``None``: the policy's own and 4 GiB.
+    """
     kind = Seq2SeqEngine if isinstance(policy, Seq2SeqModel) else LocalEngine
-    return kind(policy, slots, policy_name)
+    if options is None:
+        return kind(policy, slots, policy_name)
+    lower = torch.bfloat16 if options.rollout_dtype == "bfloat16" else None
+    return kind(policy, slots, policy_name, lower, int(options.cache_memory * (1 << 30)))

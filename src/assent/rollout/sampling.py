@@ -26,12 +26,12 @@ def row_uniforms(seed: int, prompt_id: str, sample_index: int, count: int) -> np
 
 
 def truncate(log_p: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
-    """Log-probabilities [B, V] with everything at -inf that is outside the top k, outside the nucleus of mass p, or less
-    than ``min_p`` times as probable as the most probable token.
+    """Log-probabilities [B, V] with everything at -inf that is outside the top k, outside the nucleus of mass p, or
+    less than ``min_p`` times as probable as the most probable token.
 
     The nucleus is the smallest set of most probable tokens with total mass of at least ``top_p`` (Holtzman et al. 2020,
-    arXiv:1904.09751), taken after top-k as in ``transformers``; min-p (Nguyen et al. 2024, arXiv:2407.01082) comes last.
-    Not renormalised.
+    arXiv:1904.09751), taken after top-k as in ``transformers``; min-p (Nguyen et al. 2024, arXiv:2407.01082) comes
+    last.  Not renormalised.
     """
     if 0 < top_k < log_p.shape[-1]:
         bound = log_p.topk(top_k, -1).values[:, -1:]
@@ -134,8 +134,8 @@ def invert(p: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Where the cumulative sum of weights p [B, V] first exceeds u times their total, and the total [B] in float64.
 
     In two levels, for speed: sums over blocks of tokens first, then the cumulative sum within the one block that holds
-    the draw.  A block is summed in float32, everything else in float64, so it is the draw of the plain cumulative sum up
-    to float32's rounding at the border of two blocks.
+    the draw.  A block is summed in float32, everything else in float64, so it is the draw of the plain cumulative sum
+    up to float32's rounding at the border of two blocks.
     """
     blocks, total, above = _in_blocks(p)
     target = (uniforms * total)[:, None]

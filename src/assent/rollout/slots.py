@@ -23,7 +23,13 @@ class Decoder(Protocol):
         ...
 
     def sample(
-        self, tokens: Tensor, positions: Tensor, uniforms: Tensor, sampling: SamplingSettings, stop: Tensor, young: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        uniforms: Tensor,
+        sampling: SamplingSettings,
+        stop: Tensor,
+        young: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What :func:`assent.rollout.sampling.draw` gives after tokens [N] at ``positions`` [N] of the first N slots.
 
@@ -130,7 +136,7 @@ class SlotDecoding:
                 self._free(slot, taken)
 
     def _free(self, slot: int, taken: int) -> None:
-        """The slot's row ended after ``taken`` tokens.  The slot waits where it spoils nothing of the prompt it holds."""
+        """The slot's row ended after ``taken`` tokens; it waits where it spoils nothing of the prompt it holds."""
         self.lengths[self.row[slot]] = taken
         self.held[slot] = False
         self.state[slot] = torch.tensor([self.nobody, 0, 0, len(self.prompts[self.row[slot]]) - 1])

@@ -130,7 +130,7 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     source = RolloutSource(
         task.prompts,
         task.encoded,
-        local_engine(task.policy, settings.slots),
+        local_engine(task.policy, settings.slots, options=settings),
         task.reward,
         settings.sampling(task.seed),
         rollouts=settings.batch_size,

@@ -81,7 +81,7 @@ class Trainer:
         self.seed, self._base = seed, str(model) if isinstance(model, (str, Path)) else "a model in memory"
         self._given = _GivenBatch()
         self._drawn_at, self._draws = -1, 0
-        self._engine = local_engine(self.model, self.settings.slots)
+        self._engine = local_engine(self.model, self.settings.slots, options=self.settings)
         task = OnPolicyTask(
             policy=self.model,
             reward=_NoReward(),

@@ -195,9 +195,7 @@ def test_long_prompts_and_many_of_them(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("settings", "kept"), [({}, 300), ({"temperature": 0.7, "top_k": 6}, 6), ({"top_p": 0.5}, 300)]
 )
-def test_samples_follow_the_models_distribution(
-    architecture: str, settings: dict[str, Any], kept: int, decoder: Any
-):
+def test_samples_follow_the_models_distribution(architecture: str, settings: dict[str, Any], kept: int, decoder: Any):
     policy, prompt = tiny_causal(architecture), EncodedPrompt("p", (1, 50, 60, 70))
     sampling = SamplingSettings(max_new_tokens=1, seed=9, **settings)
     found = LocalEngine(policy).generate([prompt], sampling, 4000)

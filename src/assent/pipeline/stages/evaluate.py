@@ -148,7 +148,7 @@ def _sample(
 ) -> _Sampled:
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
-    completions = local_engine(policy).generate(encoded, settings.sampling(seed), 1)
+    completions = local_engine(policy, options=settings).generate(encoded, settings.sampling(seed), 1)
     judge, scorer = _for_policy(judge, policy), _for_policy(reward, policy)
     utilities = judge.score(prompts, completions).values if judge else None
     rewards = scorer.score(prompts, completions).values if scorer else None

@@ -36,7 +36,8 @@ class SampleSettings(SamplingOptions):
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
     policy = load_policy(settings.model, pick_device())
-    engine = local_engine(policy, settings.slots, policy_name=str(settings.model).rstrip("/").split("/")[-1])
+    name = str(settings.model).rstrip("/").split("/")[-1]
+    engine = local_engine(policy, settings.slots, name, settings)
     prompts = read_prompts(settings.data, empty=settings.empty)
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)

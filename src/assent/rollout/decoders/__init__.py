@@ -52,7 +52,9 @@ def fast_weights(model: Any) -> Weights | None:
 def decoder_of(weights: Weights, dtype: torch.dtype, length: int) -> tuple[Callable[[int], Decoder], int]:
     """What makes a decoder of a number of slots, each for up to ``length`` tokens, and the bytes that a slot takes."""
     if runs_natively(weights, dtype):
-        return lambda slots: NativeDecoder(weights, slots, length, dtype), NativeDecoder.slot_bytes(weights, length, dtype)
+        return lambda slots: NativeDecoder(weights, slots, length, dtype), NativeDecoder.slot_bytes(
+            weights, length, dtype
+        )
     weights = weights.to(dtype)
     return lambda slots: TorchDecoder(weights, slots, length), TorchDecoder.slot_bytes(weights, length)
 

@@ -1,5 +1,5 @@
-"""A decoder with a static key-value cache, of PyTorch's operations: for GPUs, and where :mod:`assent.rollout.native` has
-no compiler.
+"""A decoder with a static key-value cache, of PyTorch's operations: for GPUs, and where there is no compiler for
+:mod:`assent.rollout.native`.
 
 On a CPU in float32 each row's numbers are the same, bit for bit, whatever else is in the batch: matrix products of
 enough rows, and batched products over a number of columns that is a multiple of four and not too small, add each
@@ -59,7 +59,13 @@ class TorchDecoder:
         return max(_FEWEST, _lanes(count))
 
     def sample(
-        self, tokens: Tensor, positions: Tensor, uniforms: Tensor, sampling: SamplingSettings, stop: Tensor, young: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        uniforms: Tensor,
+        sampling: SamplingSettings,
+        stop: Tensor,
+        young: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What :func:`assent.rollout.sampling.draw` gives after tokens [N] at ``positions`` [N] of the first N slots.
 

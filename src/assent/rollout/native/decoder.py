@@ -1,14 +1,14 @@
 """A decoder for CPUs, in kernels of our own: a step is one call, and no logits are ever stored.
 
-PyTorch's operations lose half of a step's time on a CPU, to launches of small operations, to copies of the cache, and to
-passes over the logits; and bfloat16 more than it gains, to casts.  Here a step is one parallel region: products with
-weights packed in panels (AMX or AVX-512 where the processor has them), attention that reads each row's own columns only,
-and a head that weighs its logits while they are in the processor's cache (``kernels/draw.h``).  A prompt is read by the
-same code, its tokens as the rows of a step.
+PyTorch's operations lose half of a step's time on a CPU, to launches of small operations, to copies of the cache, and
+to passes over the logits; and bfloat16 more than it gains, to casts.  Here a step is two parallel regions: products
+with weights packed in panels (AMX or AVX-512 where the processor has them), attention that reads each row's own columns
+only, and a head that weighs its logits while they are in the processor's cache (``kernels/draw.h``).  A prompt is read
+by the same code, its tokens as the rows of a step.
 
 Each row's numbers are the same, bit for bit, whatever the other rows are and however many threads there are, in float32
-and in bfloat16.  In bfloat16 weights, cache and the inputs of products are rounded; the residual stream, norms, softmax,
-sums and log-probabilities are float32.
+and in bfloat16.  In bfloat16 weights, cache and the inputs of products are rounded; the residual stream, norms,
+softmax, sums and log-probabilities are float32.
 """
 
 from __future__ import annotations
@@ -156,7 +156,13 @@ class NativeDecoder:
         return count
 
     def sample(
-        self, tokens: Tensor, positions: Tensor, uniforms: Tensor, sampling: SamplingSettings, stop: Tensor, young: Tensor
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        uniforms: Tensor,
+        sampling: SamplingSettings,
+        stop: Tensor,
+        young: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What :func:`assent.rollout.sampling.draw` gives after tokens [N] at ``positions`` [N] of the first N slots.
 
@@ -234,9 +240,7 @@ class NativeDecoder:
         panel = 2 * int(self._library.vector_length())
         deep = _padded(k) if self.half else k
         packed = torch.empty(-(-n // panel) * panel * deep, dtype=self.dtype)
-        self._library.pack(
-            weight.data_ptr(), *weight.stride(), n, k, self._keep(packed), self.half, self.threads
-        )
+        self._library.pack(weight.data_ptr(), *weight.stride(), n, k, self._keep(packed), self.half, self.threads)
         return _Matrix(packed.data_ptr(), None if affine.bias is None else self._vector(affine.bias), n, k)
 
     def _layer(self, layer: Layer) -> _Layer:
