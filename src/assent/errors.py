@@ -43,6 +43,10 @@ class StoreError(UserError):
     """A feedback store that cannot be opened, or an answer that it refuses."""
 
 
+class ExchangeError(UserError):
+    """Another labelling tool that is away, refuses, or gives what cannot be used."""
+
+
 class RunError(UserError):
     """A run folder that is in use, damaged or in the way."""
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import secrets as random_secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +32,7 @@ from assent.feedback.questions import Question
 from assent.feedback.responses import ANSWER_KINDS, Ranks
 from assent.feedback.rows import (
     answer_of,
+    find_questions,
     insert_questions,
     load_questions,
     question_of,
@@ -99,6 +100,11 @@ class FeedbackStore:
         """One question, or :class:`StoreError` when there is none of that id."""
         with self._database.reading() as connection:
             return load_questions(connection, [question_id])[question_id]
+
+    def find_questions(self, ids: Collection[str]) -> dict[str, Question]:
+        """Those of the questions that exist, by id."""
+        with self._database.reading() as connection:
+            return find_questions(connection, ids)
 
     # Answers in
 

@@ -105,5 +105,13 @@ ARENA = Form(
     lambda row: set(row.values) >= _BATTLE or set(row.values) >= _KAGGLE,
     _read,
     {Vote: _write},
-    ("model_a", "model_b", "openai_moderation", "toxic_chat_tag", "category_tag", "conv_metadata", "full_conversation"),
+    not_read=(
+        "model_a",
+        "model_b",
+        "openai_moderation",
+        "toxic_chat_tag",
+        "category_tag",
+        "conv_metadata",
+        "full_conversation",
+    ),
 )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from assent.data.layouts import EmptyField
 from assent.data.rows import Row
-from assent.types import Comparison, Demonstration, Judgement, Message, Prompt, Ranking, short_id
+from assent.types import Comparison, Demonstration, Judgement, Message, Prompt, Ranking, RankingKind, short_id
 
 Outcome = Literal["a", "b", "tie", "both bad"]
 
@@ -26,6 +26,8 @@ class Vote:
     outcome: Outcome
     strength: float = 0.0
     """How far the winner stands above the other, in the form's own unit; 0 where it says nothing."""
+    kind: RankingKind = "ranking"
+    """"pairwise" where the strength is 0 (none), 1 (slight), 2 (clear) or 3 (strong)."""
     confidence: float = 1.0
     """Probability that the outcome is right, where the form gives one: above 0.5, up to 1."""
     annotator: str = ""
@@ -47,7 +49,7 @@ class Vote:
         return self.id or short_id(self.prompt.id, self.a, self.b, self.outcome, self.annotator)
 
     def ranking(self) -> Ranking:
-        """The same as a ranking of two; strength and confidence have no place in it."""
+        """The same as a ranking of two; a confidence has no place in it, nor a strength of another scale."""
         ranks = {"a": (1, 2), "b": (2, 1), "tie": (1, 1), "both bad": (None, None)}[self.outcome]
         return Ranking(
             self.key(),
@@ -60,6 +62,8 @@ class Vote:
             seconds=self.seconds,
             created=self.created,
             note=self.note,
+            kind=self.kind,
+            strength=self.strength if self.kind == "pairwise" else None,
         )
 
     def comparison(self) -> Comparison:
@@ -92,6 +96,8 @@ def vote_of(ranking: Ranking) -> Vote:
         ranking.prompt,
         *ranking.texts,
         outcome,
+        strength=ranking.strength or 0.0,
+        kind="pairwise" if ranking.kind == "pairwise" else "ranking",
         annotator=ranking.annotator,
         criterion=ranking.criterion,
         note=ranking.note,
@@ -122,6 +128,8 @@ class Form:
     write: Mapping[type, Callable[[Any], dict[str, Any]]] = field(default_factory=dict)
     """Kind of record to its row; raises ``ValueError`` with what the form cannot hold.  A kind that is missing cannot
     be written in this form; a ranking is then written as votes, where those can be."""
+    scale: tuple[int, int] | None = None
+    """Lowest and highest rating; ``None``: labels, 0 or 1."""
     not_read: tuple[str, ...] = ()
     """Columns of the layout that no record has a place for; an import says so where they are filled."""
 

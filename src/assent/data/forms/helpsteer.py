@@ -85,6 +85,7 @@ HELPSTEER = Form(
     lambda row: {"prompt", "response"} <= set(row.values) and bool(set(ATTRIBUTES) & set(row.values)),
     _read_ratings,
     {Judgement: _write_rating},
+    scale=(0, 4),
 )
 
 
@@ -99,7 +100,9 @@ def _outcome(row: Row, name: str) -> tuple[Outcome, float]:
 def _read_preference_2(row: Row) -> list[Vote]:
     a, b = two(row, "response_1", "response_2")
     outcome, strength = _outcome(row, "preference_strength")
-    return [Vote(_prompt(row), a, b, outcome, strength, note=name_of(row.values.get("preference_statement")))]
+    return [
+        Vote(_prompt(row), a, b, outcome, strength, "pairwise", note=name_of(row.values.get("preference_statement")))
+    ]
 
 
 def _read_preference_3(row: Row) -> list[Vote]:
@@ -108,7 +111,7 @@ def _read_preference_3(row: Row) -> list[Vote]:
         raise EmptyField("column 'context' does not end with a user turn")
     metadata = {name: row.values.get(name) for name in ("domain", "language")}
     a, b = two(row, "response1", "response2")
-    return [Vote(conversation(messages, metadata), a, b, *_outcome(row, "overall_preference"))]
+    return [Vote(conversation(messages, metadata), a, b, *_outcome(row, "overall_preference"), "pairwise")]
 
 
 def _strength(vote: Vote) -> int:
@@ -147,7 +150,7 @@ HELPSTEER2_PREFERENCE = Form(
     lambda row: {"response_1", "response_2", "preference_strength"} <= set(row.values),
     _read_preference_2,
     {Vote: _write_preference_2},
-    ("preference_elaboration", "three_most_similar_preferences", "all_preferences_unprocessed"),
+    not_read=("preference_elaboration", "three_most_similar_preferences", "all_preferences_unprocessed"),
 )
 HELPSTEER3 = Form(
     "helpsteer3",
@@ -155,5 +158,5 @@ HELPSTEER3 = Form(
     lambda row: {"context", "response1", "response2", "overall_preference"} <= set(row.values),
     _read_preference_3,
     {Vote: _write_preference_3},
-    ("individual_preference",),
+    not_read=("individual_preference",),
 )

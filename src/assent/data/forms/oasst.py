@@ -112,5 +112,5 @@ OASST = Form(
     lambda row: ("message_tree_id" in row.values and "prompt" in row.values) or {"replies", "role"} <= set(row.values),
     _read,
     {Ranking: _write},
-    ("labels", "emojis", "detoxify", "tree_state"),
+    not_read=("labels", "emojis", "detoxify", "tree_state"),
 )

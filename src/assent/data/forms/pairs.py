@@ -107,7 +107,7 @@ SHP = Form(
     lambda row: set(row.values) >= _SHP,
     _read_shp,
     {Vote: _write_shp},
-    ("upvote_ratio", "created_at_utc_A", "created_at_utc_B", "score_A", "score_B", "seconds_difference"),
+    not_read=("upvote_ratio", "created_at_utc_A", "created_at_utc_B", "score_A", "score_B", "seconds_difference"),
 )
 
 
@@ -159,5 +159,5 @@ ALPACA = Form(
     lambda row: set(row.values) >= _ALPACA,
     _read_alpaca,
     {Vote: _write_alpaca},
-    ("generator_1", "generator_2", "price_per_example", "time_per_example", "raw_completion", "datasplit"),
+    not_read=("generator_1", "generator_2", "price_per_example", "time_per_example", "raw_completion", "datasplit"),
 )

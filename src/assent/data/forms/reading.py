@@ -33,6 +33,14 @@ class Report:
     not_read: Counter[str] = field(default_factory=Counter[str])
     """Filled columns that no record has a place for, and in how many rows."""
 
+    def refuse(self, error: DataError, told: Callable[[DataError], None] | None = None) -> None:
+        """Count one refusal, and tell it."""
+        self.refused += 1
+        if len(self.refusals) < SHOWN:
+            self.refusals.append(error)
+        if told is not None:
+            told(error)
+
     def lines(self) -> list[str]:
         """The report for people: counts, then each refusal."""
         kinds = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in sorted(self.records.items()))
@@ -72,6 +80,12 @@ class Reading:
         self.report = Report(str(source), form or "")
 
     def __iter__(self) -> Iterator[tuple[Row, Record]]:
+        for row, records in self.rows():
+            for record in records:
+                yield row, record
+
+    def rows(self) -> Iterator[tuple[Row, list[Record]]]:
+        """Each row that was taken, with the records that it is."""
         self.report = report = Report(str(self._source), self._form.name if self._form else "")
         form = self._form
         for row in map(cells, read_rows(self._source, self._split, self.refuse)):
@@ -93,23 +107,19 @@ class Reading:
                         report.not_read[name] += 1
                 for record in records:
                     report.records[type(record).__name__.lower()] += 1
-                    yield row, record
+                yield row, records
 
-    def refuse(self, error: DataError, *, counted: bool = False) -> None:
+    def refuse(self, error: DataError, *, counted: bool = False, again: bool = False) -> None:
         """Count a row out, and say so; with ``strict`` raise ``error``.
 
         For those who find out later than the reader that a row cannot be used.  ``counted``: the row is among
-        ``report.rows`` already.
+        ``report.rows`` already.  ``again``: it is among the refused already, for another of its records.
         """
         if self._strict:
             stop(error)
-        report = self.report
-        report.rows += not counted
-        report.refused += 1
-        if len(report.refusals) < SHOWN:
-            report.refusals.append(error)
-        if self._told is not None:
-            self._told(error)
+        self.report.rows += not counted
+        self.report.refuse(error, self._told)
+        self.report.refused -= again
 
 
 def form_of(row: Row) -> Form:

@@ -71,7 +71,7 @@ SUMMARIZE = Form(
     lambda row: {"info", "summaries", "choice"} <= set(row.values),
     _read_comparison,
     {Vote: _write_comparison},
-    ("batch", "split", "extra"),
+    not_read=("batch", "split", "extra"),
 )
 
 
@@ -119,5 +119,6 @@ SUMMARIZE_AXES = Form(
     lambda row: {"info", "summary", "worker"} <= set(row.values),
     _read_axes,
     {Judgement: _write_axes},
-    ("batch", "split"),
+    scale=(1, 7),
+    not_read=("batch", "split"),
 )

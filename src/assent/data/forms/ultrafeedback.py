@@ -88,7 +88,8 @@ ULTRAFEEDBACK = Form(
     lambda row: {"instruction", "completions"} <= set(row.values),
     _read,
     {Ranking: _write},
-    ("models", "correct_answers", "incorrect_answers"),
+    scale=(0, 10),
+    not_read=("models", "correct_answers", "incorrect_answers"),
 )
 
 
@@ -131,4 +132,5 @@ ULTRAFEEDBACK_BINARIZED = Form(
     lambda row: set(row.values) >= _PAIR,
     _read_pair,
     {Vote: _write_pair},
+    scale=(0, 10),
 )

@@ -1,0 +1,69 @@
+"""Files of Label Studio's tasks: its JSON export, and what it imports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from assent.data.rows import Row, read_rows
+from assent.errors import DataError
+from assent.feedback.answers import StoredAnswer
+from assent.feedback.interchange.keeping import Item, named
+from assent.feedback.interchange.label_studio import answer_of, order_of, question_of, task_of
+from assent.feedback.interchange.whole import Refusing
+from assent.feedback.questions import Question
+from assent.feedback.simulate import PREFIX
+
+
+class TaskReading(Refusing):
+    """Items of a file of tasks, each annotation and prediction an answer."""
+
+    form = "label-studio"
+
+    def __iter__(self) -> Iterator[Item]:
+        for row in read_rows(self.source, refuse=self.refuse):
+            self.report.rows += 1
+
+            def refuse(reason: str, row: Row = row) -> None:
+                self.refuse(row.error(reason))
+
+            try:
+                question = question_of(row.values)
+                order = order_of(row.values, question)
+            except DataError as error:
+                refuse(str(error))
+                continue
+            question = self.placed(question)
+            self.report.records["question"] += 1
+            yield Item(question, None, refuse)
+            for annotation, annotator in _said(row.values):
+                try:
+                    answer = answer_of(annotation, question, order, annotator)
+                except DataError as error:
+                    refuse(f"annotation by '{annotator}': {error}")
+                    continue
+                self.report.records["answer"] += 1
+                yield Item(question, named(answer, "ls", answer.created), refuse)
+
+
+def _said(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    for annotation in _objects(task.get("annotations")):
+        by = annotation.get("completed_by")
+        if isinstance(by, Mapping):
+            by = by.get("email") or by.get("id")
+        yield annotation, str(by) if by not in (None, "") else "label-studio"
+    for prediction in _objects(task.get("predictions")):
+        yield prediction, f"{PREFIX}{prediction.get('model_version') or 'label-studio'}"
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def task_rows(answers: Iterable[StoredAnswer], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
+    """A task a question, with its annotations and predictions, and all that an import needs."""
+    said: dict[str, list[StoredAnswer]] = {}
+    for answer in answers:
+        said.setdefault(answer.question.id, []).append(answer)
+    for question in questions:
+        yield task_of(question, said.get(question.id, ()), whole=True)
