@@ -18,6 +18,7 @@ import click
 
 from assent import __version__
 from assent.errors import AssentError, RecipeError, RunError, nearest
+from assent.pipeline.exchange_verbs import VERBS as EXCHANGE
 
 WAITING = 3
 
@@ -241,20 +242,8 @@ def label_agreement(store: str, as_json: bool) -> None:
         agreement.show(found)
 
 
-@label.command()
-@click.argument("store")
-@click.option("--out", required=True, metavar="FILE", help="JSON Lines, one ranking a line.")
-def export(store: str, out: str) -> None:
-    """Write the rankings of a store to a file."""
-    from assent.runs.folder import atomic_write_text
-    from assent.types import to_json
-
-    if Path(out).exists():
-        raise RunError(f"{out}: exists; choose another --out")
-    with _open_store(store) as opened:
-        rows = [json.dumps(to_json(ranking), ensure_ascii=False) for ranking in opened.rankings()]
-    atomic_write_text(out, "".join(row + "\n" for row in rows))
-    click.echo(f"{len(rows)} rankings in {out}")
+for verb in EXCHANGE:
+    label.add_command(verb)
 
 
 def _open_store(store: str) -> Any:

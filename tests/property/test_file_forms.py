@@ -70,7 +70,7 @@ def taken_and_refused(path, form=None):
     return with_records, told, reading.report
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(spoilt(), min_size=1, max_size=4), st.sampled_from([None, *FORMS]))
 def test_every_row_becomes_records_or_is_told_with_its_line(given_rows, form):
     path = Path(FOLDER.name) / "rows.jsonl"

@@ -27,7 +27,9 @@ class Vote:
     strength: float = 0.0
     """How far the winner stands above the other, in the form's own unit; 0 where it says nothing."""
     kind: RankingKind = "ranking"
-    """"pairwise" where the strength is 0 (none), 1 (slight), 2 (clear) or 3 (strong)."""
+    """What was asked; "pairwise" where the strength is 0 (none), 1 (slight), 2 (clear) or 3 (strong)."""
+    failed: bool = False
+    """The answer that lost was not only worse but failed."""
     confidence: float = 1.0
     """Probability that the outcome is right, where the form gives one: above 0.5, up to 1."""
     annotator: str = ""
@@ -50,7 +52,8 @@ class Vote:
 
     def ranking(self) -> Ranking:
         """The same as a ranking of two; a confidence has no place in it, nor a strength of another scale."""
-        ranks = {"a": (1, 2), "b": (2, 1), "tie": (1, 1), "both bad": (None, None)}[self.outcome]
+        worse = None if self.failed else 2
+        ranks = {"a": (1, worse), "b": (worse, 1), "tie": (1, 1), "both bad": (None, None)}[self.outcome]
         return Ranking(
             self.key(),
             self.prompt,
@@ -97,7 +100,8 @@ def vote_of(ranking: Ranking) -> Vote:
         *ranking.texts,
         outcome,
         strength=ranking.strength or 0.0,
-        kind="pairwise" if ranking.kind == "pairwise" else "ranking",
+        kind=ranking.kind,
+        failed=(first is None) != (second is None),
         annotator=ranking.annotator,
         criterion=ranking.criterion,
         note=ranking.note,

@@ -23,14 +23,14 @@ _KINDS: dict[str, type] = {cls.__name__.lower(): cls for cls in (Ranking, Vote, 
 
 
 def extras_of(record: Record, *, flipped: bool = False) -> str:
-    """The column's text: kind, the prompt but for its content, and the fields that are not content.
+    """The column's text: the kind of record, the prompt but for its content, and the fields that are not content.
 
     ``flipped``: the layout puts the chosen answer first, and the record had it second.
     """
     fields = {name: value for name, value in to_json(record).items() if name not in CONTENT}
     prompt = record.prompt
     about = {"id": prompt.id, "is_text": prompt.text is not None, "metadata": dict(prompt.metadata)}
-    found = {"kind": type(record).__name__.lower(), "prompt": about, **fields}
+    found = {"record": type(record).__name__.lower(), "prompt": about, **fields}
     return json.dumps({**found, **({"flipped": True} if flipped else {})}, ensure_ascii=False, allow_nan=False)
 
 
@@ -41,11 +41,11 @@ def restored(row: Row, record: Record) -> Record:
     """
     extra = _extra(row)
     kind = type(record).__name__.lower()
-    if extra.get("kind") != kind:
+    if extra.get("record") != kind:
         return record
     if extra.get("flipped") and isinstance(record, Vote) and record.outcome == "a":
         record = dataclasses.replace(record, a=record.b, b=record.a, outcome="b")
-    not_fields = ("kind", "prompt", "flipped")
+    not_fields = ("record", "prompt", "flipped")
     given = {name: value for name, value in extra.items() if name not in not_fields and value is not None}
     known = {item.name for item in dataclasses.fields(record)} - CONTENT
     if unknown := sorted(set(given) - known):

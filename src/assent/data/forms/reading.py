@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from assent.data.forms import FORMS, Form, Record
 from assent.data.forms.extras import restored
@@ -33,7 +34,7 @@ class Report:
     not_read: Counter[str] = field(default_factory=Counter[str])
     """Filled columns that no record has a place for, and in how many rows."""
 
-    def refuse(self, error: DataError, told: Callable[[DataError], None] | None = None) -> None:
+    def refuse(self, error: DataError, told: Callable[[DataError], Any] | None = None) -> None:
         """Count one refusal, and tell it."""
         self.refused += 1
         if len(self.refusals) < SHOWN:
@@ -71,7 +72,7 @@ class Reading:
         *,
         split: str | None = None,
         strict: bool = False,
-        told: Callable[[DataError], None] | None = None,
+        told: Callable[[DataError], Any] | None = None,
     ) -> None:
         if form is not None and form not in FORMS:
             raise DataError(f"no form '{form}'{nearest(form, FORMS)}; known are {', '.join(FORMS)}")

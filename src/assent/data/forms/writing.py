@@ -9,7 +9,8 @@ from assent.data.forms.base import Form, Record, Vote
 from assent.data.forms.extras import COLUMN, CONTENT, extras_of, restored
 from assent.data.layouts import cells
 from assent.data.rows import Row
-from assent.types import Prompt
+from assent.errors import DataError
+from assent.types import Message, Prompt
 
 
 def row_of(form: Form, record: Record, *, extras: bool = True) -> tuple[dict[str, Any], frozenset[str]]:
@@ -24,8 +25,8 @@ def row_of(form: Form, record: Record, *, extras: bool = True) -> tuple[dict[str
     row = form.write[type(record)](record)
     flipped = False
     if isinstance(record, Vote) and record.outcome == "b":
-        (plain,) = _read(form, row, Vote)
-        flipped = plain.outcome == "a"  # of chosen and rejected, chosen comes first
+        plain = _read(form, row, Vote)
+        flipped = len(plain) == 1 and plain[0].outcome == "a"  # of chosen and rejected, chosen comes first
     if extras:
         row[COLUMN] = extras_of(record, flipped=flipped)
     found = _read(form, row, type(record))
@@ -48,8 +49,13 @@ def row_of(form: Form, record: Record, *, extras: bool = True) -> tuple[dict[str
 
 
 def _read(form: Form, row: dict[str, Any], kind: type) -> list[Any]:
-    place = cells(Row(row, form.name, 0))
-    return [record for record in (restored(place, found) for found in form.read(place)) if isinstance(record, kind)]
+    place = cells(Row(row, form.name, 1))
+    try:
+        records = [restored(place, found) for found in form.read(place)]
+    except DataError as error:
+        reason = str(error).removeprefix(f"{form.name}, line 1: ")
+        raise ValueError(f"what {form.name} would read otherwise ({reason})") from None
+    return [record for record in records if isinstance(record, kind)]
 
 
 def _same(record: Record, back: Record, name: str) -> bool:
@@ -62,5 +68,4 @@ def _same_words(prompt: Prompt, back: Prompt) -> bool:
     """A plain text may come back as a user message: the words are the same, and the report says so."""
     if prompt.messages == back.messages and prompt.text == back.text:
         return True
-    messages = back.messages or ()
-    return prompt.text is not None and [m.role for m in messages] == ["user"] and messages[0].content == prompt.text
+    return prompt.text is not None and back.messages == (Message("user", prompt.text),)

@@ -65,18 +65,18 @@ class Asker:
                 if len(best) > 1:
                     raise ValueError(f"a choice of the best with {len(best)} of rank 1")
                 response = Best(best[0] if best else None, tuple(rank is None for rank in ranking.ranks))
-            case "pairwise":
+            case "pairwise" if ranking.strength or not _apart(ranking):
                 response = _preference(ranking)
-            case _:
+            case _:  # also of two where nobody said by how much
                 response = Ranks(ranking.ranks)
         found = _OF_STORE.fullmatch(ranking.id)
         question = Question(
-            id=found["question"] if found else self._id(ranking.prompt, sorted(ids), ranking.criterion, ranking.kind),
+            id=found["question"] if found else self._id(ranking.prompt, sorted(ids), ranking.criterion, response.kind),
             prompt=ranking.prompt,
             completion_ids=tuple(ids[i] for i in order),
             texts=tuple(ranking.texts[i] for i in order),
             criterion=ranking.criterion,
-            task=ranking.kind,
+            task=response.kind,  # pyright: ignore[reportArgumentType] - of a ranking it is ranking, pairwise or best
             project=self.project,
         )
         shown = tuple(order.index(i) for i in range(len(ids)))
@@ -156,11 +156,18 @@ class Asker:
         return "q" + short_id("imported", prompt.id, words, what, criterion, task, self.project)
 
 
+def _apart(ranking: Ranking) -> bool:
+    """Whether two answers have different ranks, and neither failed."""
+    return None not in ranking.ranks and len(set(ranking.ranks)) > 1
+
+
 def _preference(ranking: Ranking) -> Response:
     first, second = ranking.ranks
     strength = ranking.strength or 0.0
     if strength not in (0.0, 1.0, 2.0, 3.0):
         raise ValueError(f"a strength of {strength:g}; expected 0 (none), 1 (slight), 2 (clear) or 3 (strong)")
-    better = (first or 9) < (second or 9)
-    size = int(strength) if ranking.ranks != (None, None) else 0
+    if strength and first == second and first is not None:
+        raise ValueError(f"a tie with a strength of {strength:g}; expected 0")
+    size = int(strength)
+    better = first is not None and (second is None or first < second)
     return Preference(-size if better else size, (first is None, second is None))

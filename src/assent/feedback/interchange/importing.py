@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from assent.data.forms import FORMS
 from assent.data.forms.reading import Reading, Report
@@ -18,7 +19,7 @@ from assent.feedback.interchange.whole import WholeReading
 from assent.feedback.questions import DEFAULT_PROJECT
 from assent.feedback.store import FeedbackStore
 
-Told = Callable[[DataError], None]
+Told = Callable[[DataError], Any]
 TOOLS = {"store": WholeReading, "label-studio": TaskReading, "argilla": ArgillaReading}
 """Forms of whole questions with their answers, beside the forms of records in :data:`assent.data.forms.FORMS`."""
 IMPORTS = (*TOOLS, *FORMS)

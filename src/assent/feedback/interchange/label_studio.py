@@ -8,11 +8,13 @@ from typing import Any
 
 from assent.data.parse import checked
 from assent.errors import DataError
-from assent.feedback.answers import Answer, StoredAnswer
+from assent.feedback.answers import Answer
 from assent.feedback.interchange.label_studio_config import Layout, answer_name
 from assent.feedback.interchange.label_studio_results import read_result, write_result
+from assent.feedback.interchange.orders import is_order, put_in_order, reordered
+from assent.feedback.interchange.whole import Said
 from assent.feedback.questions import Question, display_order
-from assent.feedback.responses import MAX_REASON, Skipped, in_store_order
+from assent.feedback.responses import MAX_REASON, Skipped
 from assent.feedback.simulate import PREFIX
 from assent.types import short_id, to_json
 
@@ -21,7 +23,7 @@ SHUFFLED_FOR = "label-studio"
 _SKIPPED = "skipped in Label Studio"
 
 
-def task_of(question: Question, answers: Iterable[StoredAnswer] = (), *, whole: bool = False) -> dict[str, Any]:
+def task_of(question: Question, answers: Iterable[Said] = (), *, whole: bool = False) -> dict[str, Any]:
     """One task: what the page shows, and the answers that are there.
 
     ``whole`` adds the question itself, so that a file of tasks is all that an import needs; without it the task names
@@ -42,7 +44,8 @@ def task_of(question: Question, answers: Iterable[StoredAnswer] = (), *, whole: 
         task["meta"] = {"assent": to_json(question)}
     people, programs = [], []
     for answer in answers:
-        (programs if answer.annotator.startswith(PREFIX) else people).append(_annotation(answer, question, order))
+        by_program = answer.answer.annotator.startswith(PREFIX)
+        (programs if by_program else people).append(_annotation(answer, question, order))
     return {**task, "annotations": people, "predictions": [_prediction(item) for item in programs]}
 
 
@@ -52,8 +55,9 @@ def _dialogue(question: Question) -> list[dict[str, str]]:
     return [{"author": message.role, "text": message.content} for message in question.prompt.messages]
 
 
-def _annotation(answer: StoredAnswer, question: Question, order: Sequence[int]) -> dict[str, Any]:
-    response = _to_order(answer, order)
+def _annotation(item: Said, question: Question, order: Sequence[int]) -> dict[str, Any]:
+    answer = item.answer
+    response = put_in_order(answer, order)
     skipped = isinstance(answer.response, Skipped)
     return {
         "completed_by": {"email": answer.annotator},
@@ -64,8 +68,7 @@ def _annotation(answer: StoredAnswer, question: Question, order: Sequence[int]) 
         "updated_at": datetime.fromtimestamp(answer.created, UTC).isoformat(),
         "meta": {
             "assent": {
-                "order": list(answer.order),
-                "created": answer.created,
+                **item.about(),
                 **({"reason": answer.response.reason} if isinstance(answer.response, Skipped) else {}),
             }
         },
@@ -75,19 +78,6 @@ def _annotation(answer: StoredAnswer, question: Question, order: Sequence[int]) 
 def _prediction(annotation: Mapping[str, Any]) -> dict[str, Any]:
     name = annotation["completed_by"]["email"].removeprefix(PREFIX)
     return {"model_version": name, **{key: annotation[key] for key in ("result", "created_at", "meta")}}
-
-
-def _to_order(answer: StoredAnswer, order: Sequence[int]) -> Any:
-    """The response as positions of ``order``: through the store's own, which both orders lead to."""
-    return _reordered(in_store_order(answer.response, answer.order), order)
-
-
-def _reordered(response: Any, order: Sequence[int]) -> Any:
-    # in_store_order undoes an order; undoing the inverse applies it.
-    inverse = [0] * len(order)
-    for position, index in enumerate(order):
-        inverse[index] = position
-    return in_store_order(response, inverse)
 
 
 def question_of(task: Mapping[str, Any]) -> Question:
@@ -109,9 +99,9 @@ def order_of(task: Mapping[str, Any], question: Question) -> tuple[int, ...]:
     """The order that the task showed."""
     data = task.get("data")
     order = data.get("order") if isinstance(data, Mapping) else None
-    if not isinstance(order, list) or sorted(map(str, order)) != sorted(map(str, range(len(question.texts)))):
+    if not is_order(order, len(question.texts)):
         raise DataError("data.order is not an order of the question's answers")
-    return tuple(int(index) for index in order)
+    return tuple(order)
 
 
 def answer_of(
@@ -126,15 +116,15 @@ def answer_of(
         raise DataError("'result' is not a list of regions")
     own = _own(annotation)
     note = ""
-    if annotation.get("was_cancelled"):
+    if annotation.get("was_cancelled") or "reason" in own:  # a prediction knows no cancelling
         response: Any = Skipped(str(own.get("reason") or _SKIPPED)[:MAX_REASON])
     else:
         response, note = read_result(result, Layout.of(question))
     seen = tuple(order)
-    if isinstance(own.get("order"), list) and sorted(map(str, own["order"])) == sorted(map(str, order)):
-        seen = tuple(int(index) for index in own["order"])
-        response = _reordered(in_store_order(response, order), seen)
-    seconds = annotation.get("lead_time")
+    if is_order(own.get("order"), len(seen)):
+        seen = tuple(own["order"])
+        response = reordered(response, order, seen)
+    seconds, text = annotation.get("lead_time", own.get("seconds")), own.get("instructions")
     return Answer(
         question.id,
         annotator,
@@ -142,6 +132,7 @@ def answer_of(
         order=seen,
         seconds=float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds < 1e9 else None,
         note=note,
+        instructions=text if isinstance(text, str) else None,
         created=_created(annotation, own),
         key=key or f"ls:{short_id(question.id, annotator, result, bool(annotation.get('was_cancelled')))}",
     )

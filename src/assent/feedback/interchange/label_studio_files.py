@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from assent.data.rows import Row, read_rows
 from assent.errors import DataError
-from assent.feedback.answers import StoredAnswer
 from assent.feedback.interchange.keeping import Item, named
 from assent.feedback.interchange.label_studio import answer_of, order_of, question_of, task_of
-from assent.feedback.interchange.whole import Refusing
+from assent.feedback.interchange.whole import Refusing, Said
 from assent.feedback.questions import Question
 from assent.feedback.simulate import PREFIX
 
@@ -60,10 +59,7 @@ def _objects(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def task_rows(answers: Iterable[StoredAnswer], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
+def task_rows(said: Mapping[str, Sequence[Said]], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
     """A task a question, with its annotations and predictions, and all that an import needs."""
-    said: dict[str, list[StoredAnswer]] = {}
-    for answer in answers:
-        said.setdefault(answer.question.id, []).append(answer)
     for question in questions:
         yield task_of(question, said.get(question.id, ()), whole=True)

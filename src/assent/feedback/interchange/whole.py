@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assent.data.forms.base import nested
 from assent.data.forms.reading import Report
 from assent.data.parse import checked
 from assent.data.rows import Row, read_rows, stop
@@ -30,7 +31,7 @@ class Refusing:
         project: str = DEFAULT_PROJECT,
         *,
         strict: bool = False,
-        told: Callable[[DataError], None] | None = None,
+        told: Callable[[DataError], Any] | None = None,
     ) -> None:
         """``project`` holds the questions whose file names none or the default one."""
         self.source, self.project = source, project
@@ -81,32 +82,55 @@ class WholeReading(Refusing):
                 yield Item(question, answer, refuse)
 
 
-def whole_rows(store: FeedbackStore, answers: Iterable[StoredAnswer], questions: Iterable[Question]) -> Iterator[Any]:
-    """A row a question: the question, and its standing answers with the instructions that were seen."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Said:
+    """An answer with the text of the instructions that were seen; ``None``: the question's own."""
+
+    answer: StoredAnswer
+    instructions: str | None
+
+    def about(self) -> dict[str, Any]:
+        """What other tools have no place for."""
+        answer = self.answer
+        own = {"order": list(answer.order), "seconds": answer.seconds, "created": answer.created}
+        return own if self.instructions is None else {**own, "instructions": self.instructions}
+
+
+def said_in(store: FeedbackStore, answers: Iterable[StoredAnswer]) -> dict[str, list[Said]]:
+    """The answers by question."""
     texts: dict[str, str] = {}
-    said: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[Said]] = {}
     for answer in answers:
         if answer.instructions_id not in texts:
             texts[answer.instructions_id] = store.instructions_text(answer.instructions_id)
-        said.setdefault(answer.question.id, []).append(_answer_row(answer, texts[answer.instructions_id]))
+        seen = texts[answer.instructions_id]
+        item = Said(answer, None if seen == answer.question.instructions else seen)
+        found.setdefault(answer.question.id, []).append(item)
+    return found
+
+
+def whole_rows(said: Mapping[str, Sequence[Said]], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
+    """A row a question: the question, and its standing answers with the instructions that were seen."""
     for question in questions:
-        yield {"question": to_json(question), "answers": said.get(question.id, [])}
-
-
-def _answer_row(answer: StoredAnswer, instructions: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"kind": answer.response.kind, "annotator": answer.annotator, **fields_of(answer.response)}
-    row |= {"order": list(answer.order), "seconds": answer.seconds, "note": answer.note, "created": answer.created}
-    if instructions != answer.question.instructions:
-        row["instructions"] = instructions
-    return row
+        answers = [
+            {
+                "kind": item.answer.response.kind,
+                "annotator": item.answer.annotator,
+                **fields_of(item.answer.response),
+                "note": item.answer.note,
+                **item.about(),
+            }
+            for item in said.get(question.id, ())
+        ]
+        yield {"question": to_json(question), "answers": answers}
 
 
 def _parts(row: Row) -> tuple[Question, list[Answer]]:
-    own = row.values.get("question")
+    own = nested(row, "question")
     if not isinstance(own, Mapping):
         raise ValueError("no question in this row; the form store has {question, answers}, as an export of it makes")
     question = checked(Question, own)
-    answers = row.values.get("answers") or []
+    answers = nested(row, "answers") or []
     if not isinstance(answers, list) or not all(isinstance(answer, Mapping) for answer in answers):
         raise ValueError("'answers': expected a list of objects")
     return question, [_answer(question, answer) for answer in answers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,6 +13,8 @@ from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_completions
 from assent.errors import RecipeError, nearest
 from assent.feedback.answers import Answer
+from assent.feedback.interchange.label_studio_api import LabelStudio
+from assent.feedback.interchange.label_studio_sync import pull, push
 from assent.feedback.questions import Question, display_order, questions_from_completions
 from assent.feedback.responses import Ranks
 from assent.feedback.simulate import PREFIX, Seen, SimulatedAnnotator
@@ -60,6 +63,12 @@ class CollectSettings(Settings):
     instructions: str | None = Input("data", None, "Markdown shown to annotators; unset = the built-in rules")
     people: bool = False
     """Wait for people instead of simulating: the run stops and says where to label."""
+    with_: Literal["app", "label-studio"] = Field(default="app", alias="with")
+    """Where people answer: the labelling app of this package, or a Label Studio server, which then asks people."""
+    url: str | None = Field(default=None, json_schema_extra={"identity": False})
+    """Address of the Label Studio server; its token is read from the environment variable LABEL_STUDIO_TOKEN."""
+    label_studio_name: str = Field(default="assent", min_length=1, max_length=25, json_schema_extra={"identity": False})
+    """Begins the titles of the projects that are made in Label Studio."""
     answers: int | None = Field(default=None, gt=0)
     """Rankings to wait for from people; unset = one for each question."""
     port: int = Field(default=8321, gt=0, lt=65536, json_schema_extra={"identity": False})
@@ -89,12 +98,14 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
     address = settings.store or str(context.run_dir / "feedback.db")
     with FeedbackStore.open(address) as store:
         store.add_questions(questions)
-        if settings.people:
+        if settings.with_ == "label-studio":
+            _wait_for_label_studio(store, questions, settings, context)
+        elif settings.people:
             _wait_for_people(store, questions, settings, address)
         else:
             _simulate(store, questions, settings, context)
         upto = store.last_event()
-        rankings = _rankings_of(store, questions, simulated=not settings.people, upto=upto)
+        rankings = _rankings_of(store, questions, simulated=not _asks_people(settings), upto=upto)
     write_jsonl(context.out / "rankings.jsonl", rankings)
     ranks = [rank for ranking in rankings for rank in ranking.ranks]
     return {
@@ -102,13 +113,17 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         "annotators": len({ranking.annotator for ranking in rankings}),
         "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks)),
         "store_event": upto,
-        "simulated": int(not settings.people),
+        "simulated": int(not _asks_people(settings)),
     }
 
 
 def _check(settings: CollectSettings) -> None:
     """Told before the store is made."""
-    if settings.people:
+    if settings.with_ == "label-studio" and settings.url is None:
+        raise RecipeError("collect: with: label-studio needs the server's address, url: http://HOST:PORT")
+    if settings.with_ == "app" and settings.url is not None:
+        raise RecipeError("collect: url is the address of a Label Studio server; add with: label-studio")
+    if _asks_people(settings):
         return
     truths = _truths(settings)
     if not settings.annotators or None in truths.values():
@@ -141,6 +156,32 @@ def _rankings_of(
         if (frozenset(ranking.completion_ids), ranking.criterion) in asked
         and ranking.annotator.startswith(PREFIX) == simulated
     ]
+
+
+def _asks_people(settings: CollectSettings) -> bool:
+    return settings.people or settings.with_ == "label-studio"
+
+
+def _wait_for_label_studio(
+    store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context
+) -> None:
+    """Pull what was answered there; where that is not enough, make sure that all is asked there, and wait."""
+    wanted = settings.answers or len(questions)
+    if len(_rankings_of(store, questions, simulated=False)) >= wanted:
+        return
+    with LabelStudio.from_environment(str(settings.url)) as server:
+        for line in pull(store, server, settings.label_studio_name).lines():
+            context.say(line)
+        given = len(_rankings_of(store, questions, simulated=False))
+        if given >= wanted:
+            return
+        for line in push(store, server, questions, settings.label_studio_name).lines():
+            context.say(line)
+    raise Waiting(
+        f"{given} of {wanted} rankings are in.  Rank in Label Studio,\n"
+        f"    {server.url}/projects (titles begin with '{settings.label_studio_name}')\n"
+        "and then run the same command again"
+    )
 
 
 def _wait_for_people(
