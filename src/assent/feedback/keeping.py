@@ -23,7 +23,8 @@ Key = tuple[str, str]
 
 def keep_answers(connection: Connection, given: Sequence[Answer]) -> list[int]:
     """See :meth:`FeedbackStore.add_answers`."""
-    made = [_sent_before(connection, answer) for answer in given]
+    sent = _sent_before(connection, given)
+    made = [None if answer.key is None else sent.get((answer.annotator, answer.key)) for answer in given]
     fresh = [answer for answer, event in zip(given, made, strict=True) if event is None]
     if fresh:
         numbers = iter(_keep(connection, fresh))
@@ -42,31 +43,42 @@ def take_back(connection: Connection, event_id: int, annotator: str) -> int:
     return append_event(connection, "undo", annotator=annotator, question_id=question_id, supersedes=event_id)
 
 
-def _sent_before(connection: Connection, answer: Answer) -> int | None:
-    if answer.key is None:
-        return None
-    same = select(events.c.id).where(events.c.annotator == answer.annotator, events.c.key == answer.key)
-    return connection.execute(same).scalar_one_or_none()
+def _sent_before(connection: Connection, given: Sequence[Answer]) -> dict[tuple[str, str], int]:
+    """Annotator and key to the event, of the keys that were used before."""
+    keys: dict[str, set[str]] = {}
+    for answer in given:
+        if answer.key is not None:
+            keys.setdefault(answer.annotator, set()).add(answer.key)
+    found: dict[tuple[str, str], int] = {}
+    for annotator, named in keys.items():  # the index begins with the annotator
+        for some in chunks(named):
+            query = select(events.c.id, events.c.key).where(events.c.annotator == annotator, events.c.key.in_(some))
+            found.update(((annotator, row.key), row.id) for row in connection.execute(query))
+    return found
 
 
 def _keep(connection: Connection, fresh: Sequence[Answer]) -> list[int]:
     asked = load_questions(connection, {answer.question_id for answer in fresh})
-    before = _standing(connection, set(asked), {answer.annotator for answer in fresh})
+    before = _standing(connection, set(asked))
     replaced = set(before)
     for answer in fresh:
         key = (answer.question_id, answer.annotator)
         _check_turn(answer, before.get(key))
         # 0 is no event: a second answer to the same question in this batch finds its match taken.
         before[key] = 0
-    rows = [_event_row(connection, answer, asked[answer.question_id]) for answer in fresh]
+    seen = {asked[a.question_id].instructions if a.instructions is None else a.instructions for a in fresh}
+    texts = {text: add_instructions(connection, text) for text in seen}
+    rows = [_event_row(answer, asked[answer.question_id], texts) for answer in fresh]
     made = connection.execute(insert(events).returning(events.c.id, sort_by_parameter_order=True), rows)
     numbers = [int(number) for number in made.scalars()]
     expected = _expected(connection, asked)
+    leased = _leased(connection, set(asked))
     for answer in fresh:
         key = (answer.question_id, answer.annotator)
         if key in replaced:
             connection.execute(_of(answered, key))
-        connection.execute(_of(leases, key))
+        if key in leased:
+            connection.execute(_of(leases, key))
     connection.execute(
         insert(answered),
         [
@@ -89,14 +101,21 @@ def _of(table: Any, key: Key) -> Any:
     return delete(table).where(table.c.question_id == key[0], table.c.annotator == key[1])
 
 
-def _standing(connection: Connection, asked: Collection[str], annotators: Collection[str]) -> dict[Key, int]:
-    query = select(answered.c.question_id, answered.c.annotator, answered.c.event_id)
-    # Narrow down where that is cheap; a bulk import by many looks at all standing answers once.
-    if len(asked) == 1:
-        query = query.where(answered.c.question_id.in_(asked))
-    if len(annotators) == 1:
-        query = query.where(answered.c.annotator.in_(annotators))
-    return {(row.question_id, row.annotator): row.event_id for row in connection.execute(query)}
+def _standing(connection: Connection, asked: Collection[str]) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+    for some in chunks(asked):
+        query = select(answered.c.question_id, answered.c.annotator, answered.c.event_id)
+        for row in connection.execute(query.where(answered.c.question_id.in_(some))):
+            found[row.question_id, row.annotator] = row.event_id
+    return found
+
+
+def _leased(connection: Connection, asked: Collection[str]) -> set[Key]:
+    found: set[Key] = set()
+    for some in chunks(asked):
+        query = select(leases.c.question_id, leases.c.annotator).where(leases.c.question_id.in_(some))
+        found.update((row.question_id, row.annotator) for row in connection.execute(query))
+    return found
 
 
 def _check_turn(answer: Answer, before: int | None) -> None:
@@ -107,7 +126,7 @@ def _check_turn(answer: Answer, before: int | None) -> None:
         raise StoreError(f"{where}: event {answer.supersedes} is not their standing answer, so it cannot be corrected")
 
 
-def _event_row(connection: Connection, answer: Answer, question: Question) -> dict[str, Any]:
+def _event_row(answer: Answer, question: Question, texts: dict[str, str]) -> dict[str, Any]:
     seen = question.instructions if answer.instructions is None else answer.instructions
     return {
         "kind": answer.response.kind,
@@ -115,7 +134,7 @@ def _event_row(connection: Connection, answer: Answer, question: Question) -> di
         "annotator": answer.annotator,
         "question_id": question.id,
         "supersedes": answer.supersedes,
-        "payload": payload_of(answer, question, add_instructions(connection, seen)),
+        "payload": payload_of(answer, question, texts[seen]),
         "key": answer.key,
     }
 

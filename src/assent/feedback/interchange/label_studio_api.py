@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -27,11 +28,12 @@ class LabelStudio:
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         try:
+            parts = urlsplit(self.url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError(url)
             self._client = httpx.Client(base_url=self.url, timeout=_TIMEOUT, transport=transport)
         except (httpx.InvalidURL, ValueError):
             raise ExchangeError(f"'{url}' is no address of a Label Studio server; give http://HOST:PORT") from None
-        if not self.url.startswith(("http://", "https://")):
-            raise ExchangeError(f"'{url}' is no address of a Label Studio server; give http://HOST:PORT")
         self._token = token
         self._client.headers["Authorization"] = f"Token {token}"
 
