@@ -182,6 +182,8 @@ class Judgement:
     created: float = 0.0
     completion_id: str = ""
     """Empty where the source names none."""
+    sources: tuple[str, ...] = ()
+    """The judgements that were put together in it, where they are several annotators'."""
 
 
 R = TypeVar("R")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from assent.cli import main
-from assent.data.readers import read_rankings
+from assent.data.readers import read_comparisons, read_demonstrations, read_judgements, read_rankings
+from assent.feedback import Answer, FeedbackStore, Rewritten, Written
 
 TRUTH = """
 def length(prompt, text):
@@ -71,3 +72,78 @@ def test_noise_on_a_criterion_that_is_not_asked_is_refused(capsys: pytest.Captur
     Path("r.yaml").write_text(RECIPE + "      - {name: bo, noise_on: {kind: 2}}\n")
     assert main(["run", "r.yaml"]) == 2
     assert "noise_on names 'kind', which is not asked" in capsys.readouterr().err
+
+
+def run_of(more: str) -> Path:
+    Path("r.yaml").write_text(RECIPE.replace("truth: truth.py:length", f"truth: truth.py:length\n    {more}"))
+    assert main(["run", "r.yaml"]) == 0
+    (path,) = Path("runs/r").glob("**/rankings.jsonl")
+    return path.parent
+
+
+def test_the_best_and_preferences_are_rankings_of_their_kind():
+    rankings = read_rankings(run_of("task: best") / "rankings.jsonl")
+    assert {ranking.kind for ranking in rankings} == {"best"}
+    for ranking in rankings:
+        if ranking.annotator.endswith("ann"):
+            assert len(ranking.texts[ranking.ranks.index(1)]) == max(map(len, ranking.texts))
+
+
+def test_ratings_become_judgements_by_criterion_and_these_training_data(tmp_path: Path):
+    folder = run_of("task: rating\n    criteria: {long: null, short: 'truth.py:shortness'}")
+    assert read_rankings_or_none(folder) == []
+    given = read_judgements(folder / "judgements.jsonl")
+    assert Counter(j.criterion for j in given) == {"long": 54, "short": 54}
+    ann = {(j.criterion, j.response): j.label for j in given if j.annotator.endswith("ann")}
+    assert {label for (criterion, _), label in ann.items() if criterion == "long"} == {5.0}  # lengths are far above 0
+    assert {label for (criterion, _), label in ann.items() if criterion == "short"} == {1.0}
+    data = str(folder / "judgements.jsonl")
+    arguments = ["--adjudication", "majority", "--criteria", "short", "--scale", "[1, 5]", "--out", "labels"]
+    assert main(["judgements", "--data", data, *arguments]) == 0
+    made = [*read_judgements("labels/train.jsonl"), *read_judgements("labels/held_out.jsonl")]
+    assert len(made) == 18
+    assert {j.criterion for j in made} == {"short"}
+    assert all(len(j.sources) == 3 and 0.0 <= j.label <= 1.0 for j in made)
+    assert main(["comparisons", "--data", data, "--out", "pairs"]) == 0
+    assert {c.criterion for c in read_comparisons("pairs/train.jsonl")} == {"long", "short"}
+
+
+def read_rankings_or_none(folder: Path) -> list[str]:
+    return (folder / "rankings.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--criteria", "kind"], "has no judgement on 'kind'; its criteria are overall"),
+        (["--scale", "[5, 1]"], "give the label that becomes 0 and a larger one"),
+        (["--adjudication", "vote"], "majority"),
+    ],
+)
+def test_mistakes_in_judgements_are_told(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str):
+    rows = [{"prompt": f"p{i}", "completion": " x", "label": i % 2} for i in range(4)]
+    Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["judgements", "--data", "labels.jsonl", *arguments, "--out", "out"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_who_simulates_writes_nothing(capsys: pytest.CaptureFixture[str]):
+    Path("r.yaml").write_text(RECIPE.replace("truth: truth.py:length", "truth: truth.py:length\n    task: rewrite"))
+    assert main(["run", "r.yaml"]) == 2
+    assert "set people: true for task: rewrite" in capsys.readouterr().err
+
+
+def test_people_write_demonstrations_and_rewrites_which_sft_reads(capsys: pytest.CaptureFixture[str]):
+    for task, response in (("demonstration", Written(" Mine.")), ("rewrite", Rewritten(" Better.", 1))):
+        arguments = ["--people", "--store", "feedback.db", "--out", task]
+        assert main(["collect", "--data", "answers.jsonl", "--task", task, *arguments]) == 3
+        assert "0 of 6 answers are in" in capsys.readouterr().err
+        with FeedbackStore.open("feedback.db") as store:
+            for question in store.questions():
+                if question.task == task:
+                    store.add_answer(Answer(question.id, "ann", response))
+        assert main(["collect", "--data", "answers.jsonl", "--task", task, *arguments]) == 0
+        written = read_demonstrations(f"{task}/demonstrations.jsonl")
+        assert [made.response for made in written] == [response.text] * 6
+        assert {made.author for made in written} == {"ann"}
+        assert all((made.rewrite_of is None) == (task == "demonstration") for made in written)

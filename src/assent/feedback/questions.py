@@ -125,6 +125,7 @@ def questions_from_completions(
     instructions: str = "",
     criterion: str = "overall",
     task: Task = "ranking",
+    criteria: tuple[Criterion, ...] = (),
 ) -> list[Question]:
     """One question for each prompt that has completions, in the order of ``prompts``; its completions as they come.
 
@@ -141,7 +142,7 @@ def questions_from_completions(
             )
         groups.setdefault(completion.prompt_id, []).append(completion)
     return [
-        _question(prompt, groups[prompt.id], instructions, criterion, task)
+        _question(prompt, groups[prompt.id], instructions, criterion, task, criteria)
         for prompt in known.values()
         if prompt.id in groups
     ]
@@ -169,15 +170,32 @@ def dense_ranks(ranks: Sequence[int | None], where: str) -> tuple[int | None, ..
     return tuple(None if rank is None else dense[rank] for rank in ranks)
 
 
-def _question(prompt: Prompt, group: Sequence[Completion], instructions: str, criterion: str, task: Task) -> Question:
+def demonstration_question(prompt: Prompt, instructions: str = "") -> Question:
+    """Ask for an answer to a prompt."""
+    return _question(prompt, [], instructions, "overall", "demonstration", ())
+
+
+def _question(
+    prompt: Prompt,
+    group: Sequence[Completion],
+    instructions: str,
+    criterion: str,
+    task: Task,
+    criteria: tuple[Criterion, ...],
+) -> Question:
     ids, texts = tuple(c.id for c in group), tuple(c.text for c in group)
     content = (prompt.id, ids, texts, criterion, instructions)
     return Question(
-        id="q" + short_id("question", *content, *(() if task == "ranking" else (task,))),
+        id="q" + short_id("question", *content, *(() if task == "ranking" else (task,)), *map(_named, criteria)),
         prompt=prompt,
         completion_ids=ids,
         texts=texts,
         criterion=criterion,
         instructions=instructions,
         task=task,
+        criteria=criteria,
     )
+
+
+def _named(criterion: Criterion) -> tuple[str, str, int, int]:
+    return criterion.name, criterion.description, criterion.low, criterion.high

@@ -13,6 +13,7 @@ STAGES: dict[str, str] = {
         "sample",
         "collect",
         "comparisons",
+        "judgements",
         "contrast",
         "reward",
         "inverse-rl",

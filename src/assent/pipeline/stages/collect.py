@@ -1,4 +1,4 @@
-"""Stage ``collect``: people, or simulated annotators, rank completions in the feedback store."""
+"""Stage ``collect``: people, or simulated annotators, judge completions in the feedback store, or write some."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from pydantic import Field
 
 from assent.config import Settings
 from assent.data.jsonl import write_jsonl
-from assent.data.readers import read_completions
+from assent.data.readers import read_completions, read_prompts
 from assent.errors import RecipeError, nearest
-from assent.feedback.answers import Answer
+from assent.feedback.answers import StoredAnswer
 from assent.feedback.interchange.label_studio_api import LabelStudio
 from assent.feedback.interchange.label_studio_sync import pull, push
-from assent.feedback.questions import Question, display_order, questions_from_completions
-from assent.feedback.responses import Ranks
-from assent.feedback.simulate import PREFIX, Seen, SimulatedAnnotator
+from assent.feedback.questions import (
+    HELPFUL_HARMLESS_HONEST,
+    Criterion,
+    Question,
+    Task,
+    demonstration_question,
+    questions_from_completions,
+)
+from assent.feedback.responses import Skipped
+from assent.feedback.simulate import PREFIX, SimulatedAnnotator
+from assent.feedback.simulated_answers import simulated_answers
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.rewards.rule import load_function
-from assent.types import Ranking
 
 
 class AnnotatorSettings(Settings):
@@ -56,9 +63,9 @@ class AnnotatorSettings(Settings):
 
 
 class CollectSettings(Settings):
-    """Collecting rankings."""
+    """Collecting feedback."""
 
-    data: str = Input("data", description="Completions to rank, K per prompt, as the sample stage writes them")
+    data: str = Input("data", description="Completions, K per prompt, as the sample stage writes them; or prompts")
     store: str | None = Input("store", None, "Feedback store: a SQLite file or postgresql:// address")
     instructions: str | None = Input("data", None, "Markdown shown to annotators; unset = the built-in rules")
     people: bool = False
@@ -70,14 +77,16 @@ class CollectSettings(Settings):
     label_studio_name: str = Field(default="assent", min_length=1, max_length=25, json_schema_extra={"identity": False})
     """Begins the titles of the projects that are made in Label Studio."""
     answers: int | None = Field(default=None, gt=0)
-    """Rankings to wait for from people; unset = one for each question."""
+    """Answers to wait for from people; unset = one for each question."""
     port: int = Field(default=8321, gt=0, lt=65536, json_schema_extra={"identity": False})
     """Port of the labelling app that the run names."""
+    task: Task = "ranking"
+    """What is asked: to rank all answers, prefer one of two, pick the best, rate, label, rewrite one, or write one."""
     truth: str | None = None
     """Function of prompt and text that simulated annotators perceive with noise, as module:function."""
     criteria: dict[str, str | None] = Field(default_factory=dict[str, str | None])
-    """Criteria to rank on, each in a question of its own: criterion -> the function that simulated annotators perceive,
-    or null for truth; unset = overall, by truth."""
+    """Criteria to judge by, each in a question of its own (but all in one where answers are rated): criterion -> the
+    function that simulated annotators perceive, or null for truth; unset = overall, by truth."""
     annotators: tuple[AnnotatorSettings, ...] = ()
     """Simulated annotators; each question goes to annotators_per_question of them in turn."""
     annotators_per_question: int = Field(default=1, gt=0)
@@ -86,15 +95,8 @@ class CollectSettings(Settings):
 
 def run(settings: CollectSettings, context: Context) -> Metrics:
     _check(settings)
-    pairs = read_completions(settings.data)
-    prompts = {prompt.id: prompt for prompt, _ in pairs}
     instructions = Path(settings.instructions).read_text(encoding="utf-8") if settings.instructions else ""
-    completions = [completion for _, completion in pairs]
-    questions = [
-        question
-        for criterion in _truths(settings)
-        for question in questions_from_completions(prompts.values(), completions, instructions, criterion)
-    ]
+    questions = _questions(instructions, settings)
     address = settings.store or str(context.run_dir / "feedback.db")
     with FeedbackStore.open(address) as store:
         store.add_questions(questions)
@@ -105,16 +107,39 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         else:
             _simulate(store, questions, settings, context)
         upto = store.last_event()
-        rankings = _rankings_of(store, questions, simulated=not _asks_people(settings), upto=upto)
+        answers = _answers_of(store, questions, simulated=not _asks_people(settings), upto=upto)
+    return {**_write(answers, context), "store_event": upto, "simulated": int(not _asks_people(settings))}
+
+
+def _questions(instructions: str, settings: CollectSettings) -> list[Question]:
+    if settings.task == "demonstration":
+        asked = {prompt.id: prompt for prompt in reversed(read_prompts(settings.data))}
+        return [demonstration_question(prompt, instructions) for prompt in reversed(asked.values())]
+    pairs = read_completions(settings.data)
+    prompts, completions = {prompt.id: prompt for prompt, _ in pairs}.values(), [completion for _, completion in pairs]
+    if settings.task == "rating":
+        criteria = tuple(Criterion(name) for name in settings.criteria)
+        return questions_from_completions(prompts, completions, instructions, task="rating", criteria=criteria)
+    return [
+        question
+        for criterion in _truths(settings)
+        for question in questions_from_completions(prompts, completions, instructions, criterion, settings.task)
+    ]
+
+
+def _write(answers: Sequence[StoredAnswer], context: Context) -> dict[str, float | int]:
+    """The answers as the records that training reads; a file for each kind that was asked for, and the rankings'."""
+    rankings = [ranking for answer in answers if (ranking := answer.ranking())]
+    judgements = [judgement for answer in answers for judgement in answer.judgements()]
+    demonstrations = [made for answer in answers if (made := answer.demonstration())]
     write_jsonl(context.out / "rankings.jsonl", rankings)
+    out: dict[str, float | int] = {"rankings": len(rankings)}
+    for name, records in (("judgements", judgements), ("demonstrations", demonstrations)):
+        if records:
+            out[name] = write_jsonl(context.out / f"{name}.jsonl", records)
     ranks = [rank for ranking in rankings for rank in ranking.ranks]
-    return {
-        "rankings": len(rankings),
-        "annotators": len({ranking.annotator for ranking in rankings}),
-        "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks)),
-        "store_event": upto,
-        "simulated": int(not _asks_people(settings)),
-    }
+    out["annotators"] = len({answer.annotator for answer in answers})
+    return {**out, "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks))}
 
 
 def _check(settings: CollectSettings) -> None:
@@ -123,8 +148,12 @@ def _check(settings: CollectSettings) -> None:
         raise RecipeError("collect: with: label-studio needs the server's address, url: http://HOST:PORT")
     if settings.with_ == "app" and settings.url is not None:
         raise RecipeError("collect: url is the address of a Label Studio server; add with: label-studio")
+    if settings.task == "demonstration" and settings.criteria:
+        raise RecipeError("collect: criteria are for answers that are judged; a demonstration is written")
     if _asks_people(settings):
         return
+    if settings.task in ("rewrite", "demonstration"):
+        raise RecipeError(f"collect: simulated annotators write nothing; set people: true for task: {settings.task}")
     truths = _truths(settings)
     if not settings.annotators or None in truths.values():
         raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
@@ -142,20 +171,32 @@ def _check(settings: CollectSettings) -> None:
 
 def _truths(settings: CollectSettings) -> dict[str, str | None]:
     """Criterion to the function that simulated annotators perceive."""
-    return {name: truth or settings.truth for name, truth in (settings.criteria or {"overall": None}).items()}
+    rated = settings.task == "rating"
+    unset = dict.fromkeys([criterion.name for criterion in HELPFUL_HARMLESS_HONEST] if rated else ["overall"])
+    return {name: truth or settings.truth for name, truth in (settings.criteria or unset).items()}
 
 
-def _rankings_of(
+def _answers_of(
     store: FeedbackStore, questions: Sequence[Question], simulated: bool, upto: int | None = None
-) -> list[Ranking]:
-    """The standing answers to these questions, by simulated annotators or by people."""
-    asked = {(frozenset(question.completion_ids), question.criterion) for question in questions}
+) -> list[StoredAnswer]:
+    """The standing answers to these questions, by simulated annotators or by people, without those skipped."""
+    asked = {_content(question) for question in questions}
     return [
-        ranking
-        for ranking in store.rankings(upto)
-        if (frozenset(ranking.completion_ids), ranking.criterion) in asked
-        and ranking.annotator.startswith(PREFIX) == simulated
+        answer
+        for answer in store.answers(upto)
+        if _content(answer.question) in asked
+        and answer.annotator.startswith(PREFIX) == simulated
+        and not isinstance(answer.response, Skipped)
     ]
+
+
+def _content(question: Question) -> tuple[str, frozenset[str], str, str]:
+    """What makes two questions the same, whatever the instructions."""
+    return question.prompt.id, frozenset(question.completion_ids), question.criterion, question.task
+
+
+def _asked(settings: CollectSettings) -> str:
+    return "rankings" if settings.task == "ranking" else "answers"
 
 
 def _asks_people(settings: CollectSettings) -> bool:
@@ -167,18 +208,18 @@ def _wait_for_label_studio(
 ) -> None:
     """Pull what was answered there; where that is not enough, make sure that all is asked there, and wait."""
     wanted = settings.answers or len(questions)
-    if len(_rankings_of(store, questions, simulated=False)) >= wanted:
+    if len(_answers_of(store, questions, simulated=False)) >= wanted:
         return
     with LabelStudio.from_environment(str(settings.url)) as server:
         for line in pull(store, server, settings.label_studio_name).lines():
             context.say(line)
-        given = len(_rankings_of(store, questions, simulated=False))
+        given = len(_answers_of(store, questions, simulated=False))
         if given >= wanted:
             return
         for line in push(store, server, questions, settings.label_studio_name).lines():
             context.say(line)
     raise Waiting(
-        f"{given} of {wanted} rankings are in.  Rank in Label Studio,\n"
+        f"{given} of {wanted} {_asked(settings)} are in.  Answer in Label Studio,\n"
         f"    {server.url}/projects (titles begin with '{settings.label_studio_name}')\n"
         "and then run the same command again"
     )
@@ -188,12 +229,12 @@ def _wait_for_people(
     store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str
 ) -> None:
     wanted = settings.answers or len(questions)
-    given = len(_rankings_of(store, questions, simulated=False))
+    given = len(_answers_of(store, questions, simulated=False))
     if given < wanted:
         raise Waiting(
-            f"{given} of {wanted} rankings are in.  Start the labelling app with\n"
+            f"{given} of {wanted} {_asked(settings)} are in.  Start the labelling app with\n"
             f"    assent label serve {address} --port {settings.port}\n"
-            f"rank at http://127.0.0.1:{settings.port}/ and then run the same command again"
+            f"answer at http://127.0.0.1:{settings.port}/ and then run the same command again"
         )
 
 
@@ -201,21 +242,11 @@ def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: Col
     truths = {criterion: load_function(str(truth)) for criterion, truth in _truths(settings).items()}
     people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{PREFIX}{a.name}"}) for a in settings.annotators]
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
-    before = _rankings_of(store, questions, simulated=True)
-    given = {(frozenset(r.completion_ids), r.criterion, r.annotator) for r in before}
-    answers: list[Answer] = []
-    for index, question in enumerate(questions):
-        utilities = [truths[question.criterion](question.prompt, text) for text in question.texts]
-        for turn in range(settings.annotators_per_question):
-            annotator = people[(index + turn) % len(people)]
-            if (frozenset(question.completion_ids), question.criterion, annotator.name) in given:
-                continue
-            order = display_order(question, annotator.name)
-            lengths = tuple(len(question.texts[i]) for i in order)
-            seen = Seen(lengths, question.criterion, index / len(questions))
-            ranks = annotator.rank(question.id, [utilities[i] for i in order], context.seed, seen)
-            answers.append(Answer(question.id, annotator.name, Ranks(ranks), order=order))
-    store.add_answers(answers)
+    before = _answers_of(store, questions, simulated=True)
+    number = {_content(question): question.id for question in questions}
+    given = {(number[_content(answer.question)], answer.annotator) for answer in before}
+    each = settings.annotators_per_question
+    store.add_answers(simulated_answers(questions, people, truths, each, context.seed, given))
 
 
-STAGE = Stage(kind="collect", summary="Collect rankings of completions", Settings=CollectSettings, run=run)
+STAGE = Stage(kind="collect", summary="Have completions ranked, or judged otherwise", Settings=CollectSettings, run=run)

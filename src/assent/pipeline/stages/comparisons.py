@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from pydantic import Field
 
 from assent.config import Settings
 from assent.data.jsonl import write_jsonl
-from assent.data.readers import read_rankings
+from assent.data.readers import describe, read_judgements, read_rankings
 from assent.errors import DataError
 from assent.feedback.adjudication import Adjudication, adjudicate
 from assent.feedback.competence import Competence, fit_competence
+from assent.feedback.judgements import rankings_from_judgements
 from assent.feedback.reliability import reliability_of
 from assent.feedback.votes import votes_from_rankings
 from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.pipeline.stages.held_out import held_out_prompts
 from assent.types import Ranking
 
 
 class ComparisonSettings(Settings):
     """Rankings to comparisons."""
 
-    data: str = Input("data", description="Rankings, as the collect stage or `assent label export` writes them")
+    data: str = Input("data", description="Rankings, as the collect stage writes them; or ratings, which make an order")
     held_out: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Share of the prompts whose comparisons are kept apart, in held_out.jsonl; above 0, one prompt at least."""
     adjudication: Adjudication = "all"
@@ -32,8 +33,8 @@ class ComparisonSettings(Settings):
 
 
 def run(settings: ComparisonSettings, context: Context) -> Metrics:
-    rankings = read_rankings(settings.data)
-    kept_apart = _kept_apart(rankings, settings, context.seed)
+    rankings = _rankings(settings.data)
+    kept_apart = held_out_prompts((r.prompt.id for r in rankings), settings.held_out, context.seed, settings.data)
     apart = [r for r in rankings if r.prompt.id in kept_apart]
     trained = [r for r in rankings if r.prompt.id not in kept_apart]
     fit = _competence(trained, settings) if settings.adjudication in ("weighted", "model") else None
@@ -49,6 +50,13 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
         "held_out_comparisons": written["held_out"],
         **(_figures(fit) if fit else {}),
     }
+
+
+def _rankings(source: str) -> list[Ranking]:
+    kinds = describe(source)
+    if "rankings" in kinds or "judgements" not in kinds:
+        return read_rankings(source)
+    return rankings_from_judgements(read_judgements(source))
 
 
 def _competence(rankings: Sequence[Ranking], settings: ComparisonSettings) -> Competence:
@@ -69,25 +77,6 @@ def _figures(fit: Competence) -> dict[str, float]:
         found[f"competence_low/{name}"], found[f"competence_high/{name}"] = known.competence.low, known.competence.high
         found[f"right/{name}"] = known.right.value
     return found
-
-
-def _kept_apart(rankings: Sequence[Ranking], settings: ComparisonSettings, seed: int) -> set[str]:
-    """The prompts that are held out, by a hash: all rankings of one prompt are on one side, new ones move no old one.
-
-    Of a few prompts chance might hold out none or all; one at least is on either side.
-    """
-    if not settings.held_out:
-        return set()
-    drawn = sorted((_fraction(prompt, seed), prompt) for prompt in {ranking.prompt.id for ranking in rankings})
-    if len(drawn) < 2:
-        raise DataError("ranks answers to one prompt only, so none can be held out; set held_out: 0", settings.data)
-    count = sum(fraction < settings.held_out for fraction, _ in drawn)
-    return {prompt for _, prompt in drawn[: min(max(count, 1), len(drawn) - 1)]}
-
-
-def _fraction(prompt_id: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed} {prompt_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
 STAGE = Stage(
