@@ -269,10 +269,15 @@ def chat(model: str, against: str | None, max_new_tokens: int, temperature: floa
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def doctor(as_json: bool) -> None:
+@click.option("--measure", is_flag=True, help="Measure its peak rates first, and keep them: runs are set against them.")
+def doctor(as_json: bool, measure: bool) -> None:
     """Say what this machine has, and what would be used."""
     from assent.pipeline import doctor as examining
 
+    if measure:
+        from assent.runs.machine import write_peak
+
+        write_peak(import_module("assent.pipeline.measure").measure())
     found = examining.examine()
     click.echo(_json(found) if as_json else examining.as_text(found))
 

@@ -114,6 +114,20 @@ def test_schema_and_doctor(capsys):
     assert "would use" in capsys.readouterr().out
 
 
+def test_doctor_measures_the_machine_and_keeps_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("assent.pipeline.measure.SECONDS", 0.0)
+    monkeypatch.setattr("assent.pipeline.measure.COPIED", 2**16)
+    assert main(["doctor"]) == 0
+    assert "not measured ('assent doctor --measure' does)" in capsys.readouterr().out
+    assert main(["doctor", "--measure", "--json"]) == 0
+    peak = json.loads(capsys.readouterr().out)["peak"]
+    assert peak["float32"] > 1e8
+    assert peak["bandwidth"] > 1e7
+    assert main(["doctor"]) == 0
+    assert f"measured {peak['measured']}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("off", "answers", "said"),
     [("1", False, "switched off by HF_HUB_OFFLINE"), ("", True, "answers"), ("", False, "does not answer")],

@@ -6,11 +6,13 @@ import os
 import platform
 import shutil
 import sys
+from dataclasses import asdict
 from importlib import import_module, metadata, util
 from typing import Any
 
 import assent
 from assent.data.hub import hub_answers
+from assent.runs.machine import cpu_name, read_peak
 
 PACKAGES = ("transformers", "tokenizers", "safetensors", "huggingface-hub", "datasets", "pyarrow", "pydantic",
             "sqlalchemy", "fastapi", "matplotlib", "scipy")  # fmt: skip
@@ -83,14 +85,23 @@ def as_text(found: dict[str, Any]) -> str:
     state = "switched off by HF_HUB_OFFLINE" if hub["offline"] else "answers" if hub["answers"] else "does not answer"
     lines.append(f"hub              {state}, {token}")
     lines.append(f"would use        {found['would_use']}")
+    peak = found["peak"]
+    lines.append("peak             " + (_rates(peak) if peak else "not measured ('assent doctor --measure' does)"))
     return "\n".join(lines)
+
+
+def _rates(peak: dict[str, Any]) -> str:
+    return (
+        f"{peak['float32'] / 1e9:,.0f} GFLOP/s float32, {peak['bfloat16'] / 1e9:,.0f} bfloat16, "
+        f"{peak['bandwidth'] / 1e9:.1f} GB/s copied (measured {peak['measured']})"
+    )
 
 
 def _torch() -> dict[str, Any]:
     try:
         torch = import_module("torch")
     except (ImportError, OSError) as error:
-        return {"torch": {"error": str(error)}, "would_use": "nothing: torch must be installed first"}
+        return {"torch": {"error": str(error)}, "would_use": "nothing: torch must be installed first", "peak": None}
     gpus: list[dict[str, Any]] = []
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -98,7 +109,12 @@ def _torch() -> dict[str, Any]:
             gpus.append({"name": properties.name, "memory": properties.total_memory})
     threads = torch.get_num_threads()
     use = f"cuda: {gpus[0]['name']}" if gpus else f"cpu with {threads} threads"
-    return {"torch": {"version": torch.__version__, "threads": threads, "gpus": gpus}, "would_use": use}
+    peak = read_peak(gpus[0]["name"] if gpus else cpu_name())
+    return {
+        "torch": {"version": torch.__version__, "threads": threads, "gpus": gpus},
+        "would_use": use,
+        "peak": None if peak is None else asdict(peak),
+    }
 
 
 def _version(name: str) -> str | None:

@@ -20,6 +20,7 @@ from assent.reports.records import (
     Calibration,
     Feedback,
     Match,
+    PhaseTime,
     Policy,
     Report,
     RewardModel,
@@ -84,6 +85,7 @@ def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, .
             identity=str(manifest.get("identity") or ""),
             seconds=seconds,
             tokens_per_second=read_throughput(folders[name] / "timing.jsonl"),
+            phases=read_phases(folders[name] / "timing.jsonl"),
             created=manifest.get("created"),
             settings=_mapping(manifest.get("settings")),
             metrics=_mapping(manifest.get("metrics")),
@@ -120,6 +122,26 @@ def read_throughput(path: Path) -> float | None:
     seconds = sum(seconds for _, seconds in whole)
     tokens = sum(tokens for tokens, _ in whole)
     return tokens / seconds if seconds > 0 and tokens > 0 else None
+
+
+def read_phases(path: Path) -> tuple[PhaseTime, ...]:
+    """The phases of a ``timing.jsonl``, summed over its rows."""
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in _read_lines(path):
+        for name, found in _mapping(row.get("phases")).items():
+            rows.setdefault(name, []).append(_mapping(found))
+
+    def total(name: str, key: str) -> float:
+        return sum(_number(row.get(key)) or 0.0 for row in rows[name])
+
+    out: list[PhaseTime] = []
+    for name in rows:
+        seconds, flops = total(name, "seconds"), total(name, "flops")
+        # A share is flops / (seconds * peak): the peak's seconds are what the shares weigh together by.
+        at_peak = sum((_number(row.get("share")) or 0.0) * (_number(row.get("seconds")) or 0.0) for row in rows[name])
+        share = at_peak / seconds if at_peak and seconds else None
+        out.append(PhaseTime(name, seconds, total(name, "tokens"), flops, share))
+    return tuple(out)
 
 
 def read_evaluation(report: Report, folder: Path) -> Report:

@@ -10,6 +10,19 @@ from assent.evaluation.win_rates import WinRate
 
 
 @dataclass(frozen=True, slots=True)
+class PhaseTime:
+    """One kind of work of a training stage, over all of its steps."""
+
+    name: str
+    seconds: float
+    tokens: float
+    flops: float
+    """Floating-point operations of its matrix products; 0 where they are not counted."""
+    share: float | None
+    """``flops`` of the peak that the machine was measured to do; ``None`` where it was not measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class StageRun:
     """One stage of the run, from its manifest."""
 
@@ -20,6 +33,8 @@ class StageRun:
     """Wall time; ``None`` while the stage is unfinished or where the manifest does not say."""
     tokens_per_second: float | None = None
     """Tokens over seconds of the stage's own steps; ``None`` for a stage without timing."""
+    phases: tuple[PhaseTime, ...] = ()
+    """Where the time of a training stage went."""
     created: Any = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)

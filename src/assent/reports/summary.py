@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assent.reports.records import Match, Policy, Report
+from assent.reports.records import Match, PhaseTime, Policy, Report
 from assent.reports.wording import count, interval, label, number, share
 
 PERPLEXITY_LIMIT = 1.5
@@ -75,11 +76,18 @@ def figures(report: Report) -> dict[str, Any]:
         out["reward_model_accuracy"] = report.reward_model.accuracy
         out["reward_model_ceiling"] = report.reward_model.ceiling
     out["wall_seconds"] = report.wall_seconds
+    out["phases"] = {stage.name: _phase_rows(stage.phases) for stage in report.stages if stage.phases} or None
     if report.policies:
         out["policies"] = {policy.name: dict(policy.figures) for policy in report.policies}
     if report.matches:
         out["win_rates"] = [_match_row(match) for match in report.matches]
     return {name: value for name, value in out.items() if value is not None}
+
+
+def _phase_rows(phases: Sequence[PhaseTime]) -> dict[str, dict[str, float]]:
+    """Phase -> its figures; what was not counted or measured is left out."""
+    rows = {phase.name: {n: getattr(phase, n) for n in ("seconds", "tokens", "flops", "share")} for phase in phases}
+    return {name: {key: value for key, value in row.items() if value} for name, row in rows.items()}
 
 
 def _match_row(match: Match) -> dict[str, Any]:

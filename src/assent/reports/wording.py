@@ -30,6 +30,18 @@ def label(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+_PHASES = {
+    "columns": "reference and old log-probabilities, values",
+    "gradient": "forward and backward",
+    "optimiser": "optimiser",
+}
+
+
+def phase(name: str) -> str:
+    """What a phase of training is called on the page."""
+    return _PHASES.get(name, name)
+
+
 def share(value: float | None, digits: int = 1) -> str:
     """``0.9124`` -> ``91.2 %``; a dash for ``None``."""
     return "–" if value is None else f"{100 * value:.{digits}f}{_THIN}%"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from assent.errors import RunError
 from assent.runs.folder import sync_folder
 from assent.training.checkpoint import link_or_copy
 from assent.training.roles import Roles
+from assent.training.timing import Phase, as_row
 
 _BEST = "best.pt"
 
@@ -35,6 +36,7 @@ class StepEvent:
     tokens: int
     """Real tokens in the step's batches."""
     roles: Roles
+    phases: Mapping[str, Phase] = field(default_factory=dict)
 
 
 class Callback:
@@ -159,7 +161,8 @@ class MetricsLog(Callback):
     def after_step(self, event: StepEvent) -> bool:
         found = self.evaluation.last if self.evaluation and self.evaluation.last_step == event.step else {}
         append_row(self.metrics, {"step": event.step, **event.figures, **found})
-        append_row(self.timing, {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens})
+        clock = {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens}
+        append_row(self.timing, clock | ({"phases": as_row(event.phases, event.roles)} if event.phases else {}))
         return False
 
     def state(self) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from assent.training.randomness import generator_states, restore_generators, see
 from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
+from assent.training.timing import Phase, phase, take_phases
 from assent.training.unfinished import Unfinished
 from assent.types import short_id
 
@@ -56,6 +57,8 @@ class Training:
         self.states: list[State] = [o.algorithm.initial_state(o.settings) for o in self.objectives]
         self.unfinished: Unfinished | None = None
         """The step after ``self.step``, once its batches are made."""
+        self.phases: dict[str, Phase] = {}
+        """Of the last step."""
         self.budget = TokenBudget(self.loop.token_budget, self.say)
         self.saver = Saver(self.folder / "checkpoints", self.loop.save_total_limit)
         if self.loop.deterministic:
@@ -77,7 +80,8 @@ class Training:
                 figures, tokens = self.one_step(stop)
                 if self.saver.begun_at is not None and self.step > self.saver.begun_at + early:
                     self.saver.wait()
-                event = StepEvent(self.step, self.total_steps, figures, time.perf_counter() - begun, tokens, self.roles)
+                seconds = time.perf_counter() - begun
+                event = StepEvent(self.step, self.total_steps, figures, seconds, tokens, self.roles, self.phases)
                 done = sum(callback.after_step(event) for callback in self.callbacks) > 0  # every one is called
                 due = self.step % (self.loop.save_steps - early) == 0 and self.step < self.total_steps and not done
                 if stop.asked or due:
@@ -108,6 +112,7 @@ class Training:
         figures = made.figures | means(made.sums)
         if len(planned) > 1:
             figures["updates"] = float(made.updates)
+        self.phases = take_phases(self.roles, self.objectives, made.batches, made.updates)
         self.unfinished = None
         self.step += 1
         return figures, int(sum(batch.mask.sum() for batch in made.batches))
@@ -123,7 +128,8 @@ class Training:
             with contextlib.nullcontext() if stop is None else stop.at_once():
                 for objective, state in zip(self.objectives, self.states, strict=True):
                     batch, found = objective.source.batch(self.step)
-                    batch = self._annotated(batch, objective)
+                    with phase("columns"):
+                        batch = self._annotated(batch, objective)
                     found |= mismatch(batch)  # of all rows: prepare may leave some out, or bring others
                     batch, state, made = objective.algorithm.prepare(batch, objective.settings, state)
                     figures |= objective.named({**found, **made})
@@ -150,7 +156,8 @@ class Training:
         ):
             enough |= objective.algorithm.enough(means(found), objective.settings)
             add_means(sums, objective.named(found))
-        figures["grad_norm"] = self._update(batches)
+        with phase("optimiser"):
+            figures["grad_norm"] = self._update(batches)
         return enough
 
     def _gradient(self, batches: Sequence[Batch], tokens: int) -> list[Sums]:
@@ -158,10 +165,11 @@ class Training:
         for module in self.roles.trained.values():
             module.zero_grad(set_to_none=True)
         fail = self._stop_non_finite
-        return [
-            accumulate(o.algorithm, o.settings, o.coefficient, self.roles, batch, tokens, fail)
-            for o, batch in zip(self.objectives, batches, strict=True)
-        ]
+        with phase("gradient"):
+            return [
+                accumulate(o.algorithm, o.settings, o.coefficient, self.roles, batch, tokens, fail)
+                for o, batch in zip(self.objectives, batches, strict=True)
+            ]
 
     def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []

@@ -11,6 +11,7 @@ from assent.algorithms.batch import Batch
 from assent.rewards.source import RewardSource
 from assent.rollout.engine import EncodedPrompt, Engine
 from assent.training.sources import Example, Row, collate, stream_places
+from assent.training.timing import phase
 from assent.types import Completion, Prompt, SamplingSettings, short_id
 
 
@@ -42,9 +43,11 @@ class RolloutSource:
         chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
         sampling = replace(self.sampling, seed=step_seed(self.sampling.seed, step))
         encoded, each = told_apart([self.encoded[i] for i in chosen]), self.samples_per_prompt
-        completions = self.engine.generate(encoded, sampling, each)
+        with phase("sampling"):
+            completions = self.engine.generate(encoded, sampling, each)
         prompts = [self.prompts[i] for i in chosen for _ in range(each)]
-        scores = self.reward.score(prompts, completions)
+        with phase("scoring"):
+            scores = self.reward.score(prompts, completions)
         batch = collate_rollouts(completions, scores.values, [each] * len(chosen), self.pad, self.device)
         figures = {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
         return batch, figures

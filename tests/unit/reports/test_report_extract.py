@@ -8,7 +8,7 @@ import fixture
 import pytest
 
 from assent.errors import RunError
-from assent.reports.extract import extract, read_throughput, read_training
+from assent.reports.extract import extract, read_phases, read_throughput, read_training
 from assent.reports.records import StageRun
 
 
@@ -155,3 +155,17 @@ def test_reports_load_without_torch_and_matplotlib() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_phases_are_summed_and_their_shares_weigh_by_time(tmp_path):
+    rows = [
+        {"step": 1, "seconds": 3.0, "tokens": 9, "phases": {"gradient": {"seconds": 1.0, "flops": 8.0, "share": 0.8}}},
+        {"step": 2, "seconds": 3.0, "tokens": 9},
+        {"step": 3, "seconds": 3.0, "tokens": 9, "phases": {"gradient": {"seconds": 3.0, "flops": 12.0, "share": 0.4}}},
+    ]
+    path = tmp_path / "timing.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (phase,) = read_phases(path)
+    assert (phase.name, phase.seconds, phase.flops, phase.tokens) == ("gradient", 4.0, 20.0, 0.0)
+    assert phase.share == pytest.approx(0.5)
+    assert read_phases(tmp_path / "none.jsonl") == ()
