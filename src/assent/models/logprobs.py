@@ -1,20 +1,26 @@
 """Log-probabilities and entropies of chosen tokens without ever holding the [N, V] logits whole.
 
-The language-model head runs over chunks of rows; the backward pass recomputes each chunk's logits.  For logits
-z = h W^T / tau, p = softmax(z), l_t = z_t - logsumexp(z) and H = -sum p log p:
+The language-model head runs over columns of the vocabulary, few enough that their logits stay in the cache; the
+backward pass computes them again.  Columns rather than rows, so that each row of the weight's gradient is written once.
+For logits z = h W^T / tau, p = softmax(z), l_t = z_t - logsumexp(z) and H = -sum p log p:
 
     dl_t/dz_j = [j = t] - p_j          dH/dz_j = -p_j (log p_j + H)
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-CHUNK_ROWS = 256
-"""Rows of hidden states per chunk: the head's matmul is already efficient here and the logits stay in cache."""
+from assent.models.fused.kernels import logits_gradient_, lse_update
+
+CHUNK_LOGITS = 1 << 21
+"""Logits held at once."""
+FEWEST_COLUMNS = 256
+"""Narrower products would not be worth their launch."""
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
@@ -22,58 +28,57 @@ class _ChunkedLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, want_entropy: bool
     ) -> tuple[Tensor, Tensor]:
-        rows = hidden.shape[0]
-        logprobs = torch.empty(rows, dtype=torch.float32, device=hidden.device)
-        entropy = torch.zeros(rows if want_entropy else 0, dtype=torch.float32, device=hidden.device)
-        normaliser = torch.empty_like(logprobs)
-        for start in range(0, rows, CHUNK_ROWS):
-            part = slice(start, start + CHUNK_ROWS)
-            logits = _logits(hidden[part], weight, temperature)
-            normaliser[part] = torch.logsumexp(logits, -1)
-            logprobs[part] = logits.gather(1, targets[part, None])[:, 0] - normaliser[part]
-            if want_entropy:
-                log_p = logits - normaliser[part, None]
-                entropy[part] = -(log_p.exp() * log_p).sum(-1)
+        kept = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        product = torch.get_autocast_dtype("cpu") if _autocast(hidden) else hidden.dtype
+        rows = hidden.to(product)
+        peak = hidden.new_full((len(hidden),), -math.inf, dtype=kept)
+        total, moment = torch.zeros_like(peak), torch.zeros_like(peak) if want_entropy else None
+        chosen = torch.zeros_like(peak)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for first, part in _columns(weight, len(rows)):
+                logits = rows @ part.to(product).T
+                lse_update(logits, 1.0 / temperature, peak, total, moment)
+                _take_targets(logits, first, targets, chosen)
+        normaliser = peak + total.log()
+        entropy = peak.new_zeros(0) if moment is None else total.log() - moment / total
         ctx.save_for_backward(hidden, weight, targets, normaliser, entropy)
-        ctx.temperature = temperature
-        ctx.device = hidden.device.type
-        ctx.autocast = torch.is_autocast_enabled(ctx.device), torch.get_autocast_dtype(ctx.device)
-        return logprobs, entropy
+        ctx.temperature, ctx.product = temperature, product
+        return chosen / temperature - normaliser, entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Under the forward's autocast, so that the logits computed again are those that the normaliser belongs to."""
-        enabled, dtype = ctx.autocast
-        with torch.autocast(ctx.device, dtype=dtype, enabled=enabled):
-            return _ChunkedLogprobs._backward(ctx, *grads)
-
-    @staticmethod
-    def _backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """In the forward's precision, so that the logits are those that the normaliser belongs to."""
         hidden, weight, targets, normaliser, entropy = ctx.saved_tensors
-        grad_logprobs, grad_entropy = grads
-        grad_hidden = torch.empty_like(hidden)
-        need_weight = ctx.needs_input_grad[1]
-        grad_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if need_weight else None
-        with_entropy = bool(entropy.numel()) and bool(grad_entropy.any())
-        for start in range(0, hidden.shape[0], CHUNK_ROWS):
-            part = slice(start, start + CHUNK_ROWS)
-            log_p = _logits(hidden[part], weight, ctx.temperature).sub_(normaliser[part, None])
-            p = log_p.exp()
-            g = grad_logprobs[part, None]
-            grad = p * -g
-            grad.scatter_add_(1, targets[part, None], g)
-            if with_entropy:
-                grad.addcmul_(p, log_p.add_(entropy[part, None]).mul_(-grad_entropy[part, None]))
-            grad = (grad / ctx.temperature).to(weight.dtype)
-            grad_hidden[part] = grad @ weight
-            if grad_weight is not None:
-                grad_weight += grad.T @ hidden[part]
-        return grad_hidden, None if grad_weight is None else grad_weight.to(weight.dtype), None, None, None
+        rows, scale = hidden.to(ctx.product), 1.0 / ctx.temperature
+        grad, grad_entropy = grads[0].contiguous(), grads[1].contiguous() if entropy.numel() else None
+        grad_hidden = torch.zeros(hidden.shape, dtype=normaliser.dtype, device=hidden.device)
+        grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for first, part in _columns(weight, len(rows)):
+                part = part.to(ctx.product)
+                logits = rows @ part.T
+                of_entropy = (None, None) if grad_entropy is None else (entropy, grad_entropy)
+                logits_gradient_(logits, first, scale, normaliser, targets, grad, *of_entropy)
+                grad_hidden += logits @ part
+                if grad_weight is not None:
+                    grad_weight[first : first + len(part)] = logits.T @ rows
+        return grad_hidden.to(hidden.dtype), grad_weight, None, None, None
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float) -> Tensor:
-    logits = (hidden @ weight.T).float()
-    return logits if temperature == 1.0 else logits.div_(temperature)
+def _autocast(hidden: Tensor) -> bool:
+    return torch.is_autocast_enabled(hidden.device.type) and hidden.dtype != torch.float64
+
+
+def _columns(weight: Tensor, rows: int) -> list[tuple[int, Tensor]]:
+    """The head's weight [V, D] in pieces, each with the vocabulary's place of its first row."""
+    size = max(FEWEST_COLUMNS, CHUNK_LOGITS // max(1, rows))
+    return [(first, weight[first : first + size]) for first in range(0, len(weight), size)]
+
+
+def _take_targets(logits: Tensor, first: int, targets: Tensor, chosen: Tensor) -> None:
+    """Put the targets' own logits, where they are among these columns, into ``chosen`` [N]."""
+    rows = ((targets >= first) & (targets < first + logits.shape[1])).nonzero()[:, 0]
+    chosen[rows] = logits[rows, targets[rows] - first].to(chosen.dtype)
 
 
 def chunked_logprobs(
@@ -82,9 +87,10 @@ def chunked_logprobs(
     """Log-probability of each target and, if wanted, the entropy of its distribution.
 
     ``hidden`` [N, D], ``weight`` [V, D], ``targets`` [N] int64.  Returns float32 [N] and [N] ([0] when not wanted);
-    gradients flow to ``hidden`` and ``weight``.  Logits are divided by ``temperature`` first.
+    float64 for float64.  Gradients flow to ``hidden`` and ``weight``.  Logits are divided by ``temperature`` first.
+    Products are in the precision of ``hidden``, or in autocast's; all sums in float32.
     """
-    return _ChunkedLogprobs.apply(hidden, weight.to(hidden.dtype), targets, temperature, want_entropy)  # pyright: ignore[reportReturnType]
+    return _ChunkedLogprobs.apply(hidden, weight, targets, temperature, want_entropy)  # pyright: ignore[reportReturnType]
 
 
 def plain_logprobs(logits: Tensor, targets: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from assent.errors import ModelError
+from assent.models.fused import fused_states
 from assent.models.seq2seq import EncoderDecoder
 
 
@@ -52,6 +53,9 @@ def check_packing(trunk: nn.Module) -> None:
 
 def causal_states(trunk: nn.Module, tokens: Tensor, mask: Tensor, packing: bool) -> Tensor:
     """Last hidden states [B, T, D] of right-padded tokens [B, T] by a causal trunk, packed for it or as they are."""
+    fused = fused_states(trunk, tokens, mask)
+    if fused is not None:
+        return fused
     if not packing or len(tokens) == 1:
         return trunk(input_ids=tokens, use_cache=False).last_hidden_state
     packed = pack(tokens, mask)

@@ -45,7 +45,7 @@ def accumulate(
     """
     counts = {name: part.count for name, part in algorithm.weights(batch, settings).items()}
     sums: Sums = {}
-    for rows in microbatch_rows(batch, token_budget, roles.packing):
+    for rows in microbatch_rows(batch, token_budget, roles.unpadded):
         micro = batch.select(rows)
         parts = algorithm.weights(micro, settings)
 
@@ -58,7 +58,7 @@ def accumulate(
                 total.backward()
             add_means(sums, loss.metrics)
 
-        size = int(micro.mask.sum()) if roles.packing else micro.tokens.numel()
+        size = int(micro.mask.sum()) if roles.unpadded else micro.tokens.numel()
         if size <= token_budget or micro.rows == 1:
             backward(roles.forward(micro, algorithm.outputs))
         else:
@@ -81,7 +81,7 @@ def _in_two_passes(
     Exact, since dropout is off and the loss reaches the parameters through its outputs alone; it costs a second
     forward pass.
     """
-    apart = microbatch_rows(micro, token_budget, roles.packing, whole_groups=False)
+    apart = microbatch_rows(micro, token_budget, roles.unpadded, whole_groups=False)
     pieces = [(rows, micro.select(rows)) for rows in apart]
     joined: dict[str, Tensor] = {}
     with torch.no_grad():

@@ -241,7 +241,7 @@ def annotate(batch: Batch, needs: frozenset[str], roles: Roles, token_budget: in
     if not wanted:
         return batch
     made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
-    for rows in microbatch_rows(batch, token_budget, roles.packing):
+    for rows in microbatch_rows(batch, token_budget, roles.unpadded):
         micro = batch.select(rows)
         for name in wanted:
             made[name][rows, : micro.tokens.shape[1]] = roles.column(name, micro).float()

@@ -70,7 +70,7 @@ def build_optimizer(
         lr=learning_rate,
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_epsilon,
-        foreach=True,
+        fused=True,
     )
     for group in optimizer.param_groups:
         group["peak_lr"] = learning_rate

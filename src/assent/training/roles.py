@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from assent.algorithms.batch import Batch, Outputs
+from assent.models.fused import can_fuse
 from assent.models.packing import check_packing
 from assent.models.policy import Policy
 from assent.models.scalar import Critic, RewardModel, ValueHead
@@ -52,6 +53,13 @@ class Roles:
             if model is not None and not isinstance(model, ValueHead):
                 check_packing(model.trunk)
                 model.packing = True
+
+    @property
+    def unpadded(self) -> bool:
+        """Whether no model here reads padding, so that a microbatch's size is its real tokens."""
+        models = [m for m in (self.policy, self.reference, self.critic, self.reward) if m is not None]
+        trunks = [model.trunk for model in models if not isinstance(model, ValueHead)]
+        return self.packing or all(can_fuse(trunk, self.device) for trunk in trunks)
 
     def forward(self, batch: Batch, wanted: frozenset[str]) -> Outputs:
         """The fields of :class:`Outputs` that are ``wanted``, with gradient; the trunk runs once for all it serves."""

@@ -149,7 +149,7 @@ def evaluate_loss(task: Task) -> Mapping[str, float]:
     batch = collate(examples, task.pad, task.roles.device)
     batch = annotate(batch, algorithm.needs, task.roles, settings.token_budget)
     batch, _, figures = algorithm.prepare(batch, settings, algorithm.initial_state(settings))
-    for rows in microbatch_rows(batch, settings.token_budget, task.roles.packing):
+    for rows in microbatch_rows(batch, settings.token_budget, task.roles.unpadded):
         micro = batch.select(rows)
         loss = algorithm.loss(task.roles.forward(micro, algorithm.outputs), micro, settings)
         add_means(sums, loss.metrics)
@@ -163,6 +163,7 @@ def enable_checkpointing(roles: Roles, wanted: bool) -> None:
         if wanted and model is not None:
             enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
             enable({"use_reentrant": False})
+            model.disable_input_require_grads()  # a hook that only reentrant checkpoints need
             model.train()  # transformers checkpoints only in training mode; dropout is switched off apart from it
             for part in model.modules():
                 if isinstance(part, torch.nn.Dropout):

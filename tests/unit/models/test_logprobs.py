@@ -27,7 +27,8 @@ def gradients(found: tuple[torch.Tensor, torch.Tensor], hidden: torch.Tensor, we
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("entropy", [True, False])
 def test_chunked_equals_plain(rows: int, temperature: float, entropy: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 64)
+    monkeypatch.setattr(module, "FEWEST_COLUMNS", 8)
     hidden, weight, targets = inputs(rows)
     chunked = chunked_logprobs(hidden, weight, targets, temperature, entropy)
     plain = plain_logprobs(hidden @ weight.T, targets, temperature)
@@ -42,10 +43,14 @@ def test_chunked_equals_plain(rows: int, temperature: float, entropy: bool, monk
     torch.testing.assert_close(got[1], want[1], rtol=1e-4, atol=2e-5)
 
 
-@pytest.mark.parametrize("rows", [255, 256, 257])
-def test_the_real_chunk_size(rows: int):
-    assert module.CHUNK_ROWS == 256
-    hidden, weight, targets = inputs(rows)
+@pytest.mark.parametrize("vocabulary", [255, 256, 257, 1024])
+def test_chunks_of_columns_of_the_real_size(vocabulary: int, monkeypatch: pytest.MonkeyPatch):
+    assert module.FEWEST_COLUMNS == 256
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 1)
+    hidden, _, _ = inputs(50)
+    draw = torch.Generator().manual_seed(vocabulary)
+    weight = (0.5 * torch.randn(vocabulary, D, generator=draw)).requires_grad_()
+    targets = torch.randint(0, vocabulary, (50,), generator=draw)
     chunked, plain = chunked_logprobs(hidden, weight, targets), plain_logprobs(hidden @ weight.T, targets)
     torch.testing.assert_close(chunked[0], plain[0], rtol=1e-5, atol=1e-5)
     for got, want in zip(
