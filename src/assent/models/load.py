@@ -41,6 +41,12 @@ def load_policy(source: str | Path, device: str = "cpu") -> Policy:
     return (Seq2SeqModel if two_parts else CausalModel)(model.eval().to(device), tokenizer)
 
 
+def context_length(source: str | Path) -> int:
+    """Tokens of the longest row that a model takes, by its configuration alone."""
+    _check_folder(source)
+    return int(getattr(_config(source), "max_position_embeddings", 1 << 30))
+
+
 def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     """A trained reward model.  A folder whose head is missing is an error, never a fresh random head."""
     model, info, tokenizer = _load_scalar(source)

@@ -27,6 +27,8 @@ class Promises:
     """Completions carry log-probabilities."""
     updates_weights: bool
     """Samples follow the trained weights without reloading a model."""
+    token_ids: bool = True
+    """Completions carry the token ids that were sampled; where not, their text is all there is."""
 
 
 class Engine(Protocol):

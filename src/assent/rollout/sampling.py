@@ -25,6 +25,12 @@ def row_uniforms(seed: int, prompt_id: str, sample_index: int, count: int) -> np
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
+def row_seed(seed: int, prompt_id: str, sample_index: int) -> int:
+    """A seed of one row, in [0, 2^31), for engines with random numbers of their own."""
+    digest = hashlib.sha256(f"{seed}\x1f{prompt_id}\x1f{sample_index}".encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
 def truncate(log_p: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Tensor:
     """Log-probabilities [B, V] with everything at -inf that is outside the top k, outside the nucleus of mass p, or
     less than ``min_p`` times as probable as the most probable token.

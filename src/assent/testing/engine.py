@@ -22,16 +22,19 @@ def check_engine(engine: Engine, prompts: Sequence[EncodedPrompt], sampling: Sam
     found = engine.generate(prompts, sampling, _SAMPLES)
     _check_order(prompts, found)
     for completion in found:
-        _check_completion(completion, sampling)
+        if engine.promises.token_ids:
+            _check_completion(completion, sampling)
+        else:
+            assert not completion.token_ids, f"completion '{completion.id}' has token ids that are not promised"
         if engine.promises.logprobs:
-            _check_logprobs(completion)
+            _check_logprobs(completion, sampling)
     again = engine.generate(prompts, sampling, _SAMPLES)
     _same(found, again, "the same call gives other tokens the second time")
     other = engine.generate(prompts, replace(sampling, seed=sampling.seed + 1), _SAMPLES)
     if sampling.temperature > 0:
-        changed = any(a.token_ids != b.token_ids for a, b in zip(found, other, strict=True))
+        changed = any(_drawn(a) != _drawn(b) for a, b in zip(found, other, strict=True))
         assert changed, "another seed gives the same tokens: the seed is not used"
-        assert len({c.token_ids for c in found}) > len(prompts), "the samples of a prompt are copies of one another"
+        assert len({_drawn(c) for c in found}) > len(prompts), "the samples of a prompt are copies of one another"
     if engine.promises.batch_invariant:
         _check_company(engine, prompts, sampling, found)
 
@@ -60,14 +63,14 @@ def _check_completion(completion: Completion, sampling: SamplingSettings) -> Non
         assert count > sampling.min_new_tokens or not sampling.min_new_tokens, f"{name} ended before min_new_tokens"
 
 
-def _check_logprobs(completion: Completion) -> None:
+def _check_logprobs(completion: Completion, sampling: SamplingSettings) -> None:
     name = f"completion '{completion.id}'"
     for field in ("logprobs", "sampling_logprobs"):
         values = getattr(completion, field)
         assert len(values) == len(completion.token_ids), f"{name}: {len(values)} {field} for its tokens"
         assert all(math.isfinite(v) and v <= 1e-6 for v in values), f"{name}: {field} that are no log-probabilities"
     pairs = zip(completion.logprobs, completion.sampling_logprobs, strict=True)
-    assert all(drawn >= plain - 1e-4 for plain, drawn in pairs), (
+    assert sampling.logit_bias or all(drawn >= plain - 1e-4 for plain, drawn in pairs), (
         f"{name}: sampling_logprobs below logprobs: truncation can only add mass to what is left"
     )
 
@@ -85,4 +88,9 @@ def _check_company(
 
 def _same(one: Sequence[Completion], other: Sequence[Completion], message: str) -> None:
     for a, b in zip(one, other, strict=True):
-        assert a.token_ids == b.token_ids, f"{message}: '{a.id}' {a.token_ids} and {b.token_ids}"
+        assert _drawn(a) == _drawn(b), f"{message}: '{a.id}' {_drawn(a)} and {_drawn(b)}"
+
+
+def _drawn(completion: Completion) -> tuple[int, ...] | str:
+    """What was drawn: the ids, or the text where an engine gives no ids."""
+    return completion.token_ids or completion.text

@@ -193,7 +193,14 @@ def test_long_prompts_and_many_of_them(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("architecture", FAMILIES)
 @pytest.mark.parametrize(
-    ("settings", "kept"), [({}, 300), ({"temperature": 0.7, "top_k": 6}, 6), ({"top_p": 0.5}, 300)]
+    ("settings", "kept"),
+    [
+        ({}, 300),
+        ({"temperature": 0.7, "top_k": 6}, 6),
+        ({"top_p": 0.5}, 300),
+        ({"min_p": 0.3}, 300),
+        ({"temperature": 1.5, "logit_bias": ((7, 3.0), (60, 2.0), (2, -9.0)), "min_new_tokens": 1}, 300),
+    ],
 )
 def test_samples_follow_the_models_distribution(architecture: str, settings: dict[str, Any], kept: int, decoder: Any):
     policy, prompt = tiny_causal(architecture), EncodedPrompt("p", (1, 50, 60, 70))
@@ -202,10 +209,20 @@ def test_samples_follow_the_models_distribution(architecture: str, settings: dic
     counts = np.bincount([c.token_ids[0] for c in found], minlength=policy.config.vocab_size)
     with torch.no_grad():
         logits = policy.model(torch.tensor([prompt.token_ids])).logits[0, -1].double()
+    own = torch.log_softmax(logits / sampling.temperature, -1)
+    for token, bias in sampling.logit_bias:
+        logits[token] += bias
+    if sampling.min_new_tokens:
+        logits[list(policy.eos_token_ids)] = -torch.inf
     p = torch.softmax(logits / sampling.temperature, -1)
     order = p.argsort(descending=True)
     inside = order[:kept][(p[order].cumsum(0) - p[order] < sampling.top_p)[:kept]]
-    p = torch.zeros_like(p).index_copy(0, inside, p[inside] / p[inside].sum()).numpy()
+    inside = inside[p[inside] >= sampling.min_p * p.max()]
+    p = torch.zeros_like(p).index_copy(0, inside, p[inside] / p[inside].sum())
+    for c in found[:200]:
+        assert c.logprobs[0] == pytest.approx(float(own[c.token_ids[0]]), abs=1e-4)
+        assert c.sampling_logprobs[0] == pytest.approx(float(p[c.token_ids[0]].log()), abs=1e-4)
+    p = p.numpy()
     assert counts[p == 0].sum() == 0
     common = p > 10 / len(found)
     seen, want = counts[common], p[common] * len(found)
@@ -252,3 +269,54 @@ def test_what_is_not_the_architectures_own_runs_itself():
     assert fast_weights(policy.model) is None
     after = LocalEngine(policy).generate(some_prompts(4), sampling)
     assert [c.token_ids for c in before] != [c.token_ids for c in after]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_threads_and_a_short_memory_change_no_bit(dtype: torch.dtype):
+    policy, prompts = ending("llama", 1.0), some_prompts(9)
+    sampling = SamplingSettings(max_new_tokens=12, seed=2, min_new_tokens=2)
+    if dtype == torch.bfloat16 and not decoders.runs_natively(decoders.fast_weights(policy.model), dtype):  # pyright: ignore[reportArgumentType]
+        pytest.skip("bfloat16 has no kernels on this processor")
+    before = torch.get_num_threads()
+    found: list[Any] = []
+    try:
+        for threads, memory in ((1, 4 << 30), (3, 4 << 30), (1, 100_000)):
+            torch.set_num_threads(threads)
+            engine = LocalEngine(policy, dtype=dtype, cache_bytes=memory)
+            found.append(numbers(engine.generate(prompts, sampling, 3)))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+    if dtype == torch.bfloat16 or kernels() is not None:
+        assert found[0] == found[2]
+
+
+def test_the_cache_stays_within_its_memory(decoder: Any, monkeypatch: pytest.MonkeyPatch):
+    policy, prompts = tiny_causal(), some_prompts(20)
+    made: list[int] = []
+    start = decoder.__init__
+
+    def spy(self: Any, *arguments: Any) -> None:
+        start(self, *arguments)
+        made.append(self.cache.nbytes)
+
+    monkeypatch.setattr(decoder, "__init__", spy)
+    sampling = SamplingSettings(max_new_tokens=8)
+    want = [c.token_ids for c in LocalEngine(policy).generate(prompts, sampling, 4)]
+    got = [c.token_ids for c in LocalEngine(policy, cache_bytes=made[0] // 3).generate(prompts, sampling, 4)]
+    assert got == want
+    assert made[0] / 5 < made[1] <= made[0] / 3 * 1.25  # rows and lengths are rounded up
+    LocalEngine(policy, cache_bytes=1).generate(prompts[:1], sampling)
+    assert len(made) == 3
+
+
+def test_bfloat16_from_float32_weights_stays_near_them(decoder: Any):
+    policy, prompts = made("llama", {}), some_prompts(8, 30)
+    sampling = SamplingSettings(max_new_tokens=8)
+    exact = LocalEngine(policy).generate(prompts, sampling, 4)
+    near = LocalEngine(policy, dtype=torch.bfloat16).generate(prompts, sampling, 4)
+    gaps = [
+        abs(a.logprobs[0] - b.logprobs[0]) for a, b in zip(exact, near, strict=True) if a.token_ids[0] == b.token_ids[0]
+    ]
+    assert len(gaps) > 25
+    assert 1e-5 < float(np.mean(gaps)) < 0.1

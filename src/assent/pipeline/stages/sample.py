@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assent.data.jsonl import write_completions
 from assent.data.readers import read_prompts
+from assent.data.tokenizers import load_tokenizer
 from assent.models.device import pick_device
-from assent.models.load import load_policy
+from assent.models.load import context_length, load_policy
 from assent.pipeline.stage import Context, Input, Metrics, Stage
+from assent.rollout.engine import Engine
 from assent.rollout.plain import local_engine
+from assent.rollout.server import ServerEngine
 from assent.rollout.settings import SamplingOptions
-from assent.training.callbacks import TIMING, append_row
+from assent.rollout.vllm import VLLMEngine
 from assent.training.on_policy import encode_prompts, room_for_prompts
 from assent.types import Completion
 
@@ -32,27 +34,45 @@ class SampleSettings(SamplingOptions):
     """Rows decoded at once."""
     truncate_prompts: Literal["left"] | None = None
     """Cut prompts that leave no room for max_new_tokens on the left; unset = such a prompt is an error."""
+    engine: Literal["local", "vllm", "server"] = "local"
+    """What draws: this process, vLLM (extra vllm), or an OpenAI-compatible server that serves the model at url."""
+    url: str | None = None
+    """Base address of the server, as http://127.0.0.1:8000/v1."""
+    served_name: str | None = None
+    """The model's name on the server; unset = model, as it is given here."""
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> SampleSettings:
+        if self.engine == "server" and not self.url:
+            raise ValueError("engine server needs url, the server's base address, as http://127.0.0.1:8000/v1")
+        if self.engine != "server" and (self.url or self.served_name):
+            raise ValueError(f"url and served_name belong to engine server, and engine is {self.engine}")
+        return self
+
+
+class _Elsewhere:
+    """What is known of a policy whose weights another program has."""
+
+    def __init__(self, source: str) -> None:
+        self.tokenizer = load_tokenizer(source)
+        self.context_length = context_length(source)
 
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
-    policy = load_policy(settings.model, pick_device())
     name = str(settings.model).rstrip("/").split("/")[-1]
-    engine = local_engine(policy, settings.slots, name, settings)
+    policy, engine = _open(settings, name)
     prompts = read_prompts(settings.data, empty=settings.empty)
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     completions: list[Completion] = []
     context.progress.start("sampling", len(encoded))
     portion = max(1, settings.slots // settings.n)
-    for number, start in enumerate(range(0, len(encoded), portion), 1):
+    for start in range(0, len(encoded), portion):
         drawn = encoded[start : start + portion]
-        begun = time.perf_counter()
-        found = engine.generate(drawn, settings.sampling(context.seed), settings.n)
-        seconds, tokens = time.perf_counter() - begun, sum(len(c.token_ids) for c in found)
-        append_row(context.out / TIMING, {"step": number, "seconds": round(seconds, 4), "tokens": tokens})
-        completions += found
+        completions += engine.generate(drawn, settings.sampling(context.seed), settings.n)
         context.progress.advance(len(drawn))
     context.progress.stop()
+    engine.close()
     by_id = {prompt.id: prompt for prompt in prompts}
     write_completions(context.out / "completions.jsonl", ((by_id[c.prompt_id], c) for c in completions))
     return {
@@ -60,6 +80,18 @@ def run(settings: SampleSettings, context: Context) -> Metrics:
         "tokens_mean": sum(len(c.token_ids) for c in completions) / len(completions),
         "ended_share": sum(c.finish_reason == "stop" for c in completions) / len(completions),
     }
+
+
+def _open(settings: SampleSettings, name: str) -> tuple[Any, Engine]:
+    """The policy, or what is known of it, and the engine."""
+    if settings.engine == "local":
+        policy = load_policy(settings.model, pick_device())
+        return policy, local_engine(policy, settings.slots, name, settings)
+    policy = _Elsewhere(settings.model)
+    if settings.engine == "vllm":
+        return policy, VLLMEngine(settings.model, name, settings.slots, dtype=settings.rollout_dtype)
+    served = settings.served_name or settings.model
+    return policy, ServerEngine(str(settings.url), served, policy.tokenizer, name, at_once=settings.slots)
 
 
 STAGE = Stage(kind="sample", summary="Draw completions from a policy", Settings=SampleSettings, run=run)
