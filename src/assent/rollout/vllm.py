@@ -59,7 +59,8 @@ class VLLMEngine:
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace the model's weights, under the names they have in ``transformers``; cached prompts are forgotten."""
         named = [(name, tensor.detach()) for name, tensor in weights]
-        self.llm.apply_model(lambda model: model.load_weights(iter(named)) and None)
+        # vLLM packs weights when they are loaded: this puts the layers back as they were, loads, and packs again.
+        self.llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(named)})
         self.llm.reset_prefix_cache()
 
     def close(self) -> None:
