@@ -5,7 +5,7 @@
     python -m benchmarks.annotators --only people       the TL;DR rankings, where ../shared/data has them
 
 ``linear``: a linear reward on twelve features, with utilities known, twenty seeds.  ``world``: reward models that the
-reward stage trains on answers written in the quickstart's world, eight seeds, into ``runs/annotators``; what is done is
+reward stage trains on answers written in the quickstart's world, six seeds, into ``runs/annotators``; what is done is
 not done again.  In both, each question goes to three of six simulated annotators whose failings are stated in
 :data:`CASTS`, every adjudication gets the same rankings, and is tuned over the same values by the loss on its own
 held-out comparisons (in the world on the first seed).
@@ -293,7 +293,7 @@ def people() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["linear", "world", "people"])
-    parser.add_argument("--seeds", type=int, default=8, help="Of the reward models in the quickstart's world.")
+    parser.add_argument("--seeds", type=int, default=6, help="Of the reward models in the quickstart's world.")
     options = parser.parse_args()
     out: dict[str, Any] = {}
     if options.only in (None, "linear"):

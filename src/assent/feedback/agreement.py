@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import krippendorff
 import numpy as np
 
 from assent.feedback.ratings import Ratings, pair_outcomes, places
@@ -55,21 +53,36 @@ def agreement(rankings: Iterable[Ranking], resamples: int = RESAMPLES) -> Agreem
 
 
 def krippendorff_alpha(table: Ratings, level: Level, resamples: int = RESAMPLES) -> Estimate | None:
-    """Krippendorff's alpha (2004), by the package of that name; ``None`` where all values are the same.
+    """Krippendorff's alpha (2004, "Content analysis", chapter 11); ``None`` where all values are the same.
 
     ``level``: values are categories (nominal), places (ordinal) or numbers (interval).
     """
-    counts = table.counts()
+    counts = table.counts().astype(np.float64)
     values = np.unique(table.value)
+    each = counts.sum(axis=1, keepdims=True) - 1.0
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
+    met = np.zeros((table.clusters, len(values) ** 2))  # coincidences by question
+    np.add.at(met, table.cluster, (pairs / np.maximum(1.0, each)[:, :, None]).reshape(len(counts), len(values) ** 2))
 
     def alpha(drawn: Floats) -> float | None:
-        rows = np.repeat(counts, drawn.astype(np.int64)[table.cluster], axis=0)
-        if np.count_nonzero(rows.any(axis=0)) < 2:
-            return None
-        found = krippendorff.alpha(value_counts=rows, value_domain=values, level_of_measurement=level)
-        return float(found) if math.isfinite(found) else None
+        seen = (drawn @ met).reshape(len(values), len(values))
+        often = seen.sum(axis=1)
+        apart = _distances(level, values, often)
+        chance = float(often @ apart @ often)
+        return 1.0 - (float(often.sum()) - 1.0) * float((seen * apart).sum()) / chance if chance > 0.0 else None
 
     return bootstrap_estimate(alpha, table.clusters, resamples)
+
+
+def _distances(level: Level, values: Floats, often: Floats) -> Floats:
+    """[V, V] squared differences between the values, which occur ``often`` [V]."""
+    if level == "nominal":
+        return 1.0 - np.eye(len(values))
+    if level == "interval":
+        return (values[:, None] - values[None]) ** 2
+    # ordinal: how many values lie between two, and half of the two themselves
+    below = np.cumsum(often) - 0.5 * often
+    return (below[:, None] - below[None]) ** 2
 
 
 def fleiss_kappa(table: Ratings, resamples: int = RESAMPLES) -> Estimate | None:
@@ -82,13 +95,16 @@ def fleiss_kappa(table: Ratings, resamples: int = RESAMPLES) -> Estimate | None:
     each = counts.sum(axis=1)
     seen = ((counts * (counts - 1.0)).sum(axis=1) / np.maximum(1.0, each * (each - 1.0))) if len(counts) else each
 
+    # Sums by question, so that a resample costs no more than there are questions.
+    parts = np.column_stack([counts, seen, np.ones(len(seen))])
+    sums = np.zeros((table.clusters, parts.shape[1]))
+    np.add.at(sums, table.cluster, parts)
+
     def kappa(drawn: Floats) -> float | None:
-        weights = drawn[table.cluster]
-        shares = weights @ counts / (weights @ each)
+        *given, agreed, units = drawn @ sums
+        shares = np.array(given) / sum(given)
         chance = float((shares * shares).sum())
-        if chance >= 1.0 - 1e-12:
-            return None
-        return (float(weights @ seen / weights.sum()) - chance) / (1.0 - chance)
+        return None if chance >= 1.0 - 1e-12 else (float(agreed / units) - chance) / (1.0 - chance)
 
     return bootstrap_estimate(kappa, table.clusters, resamples)
 

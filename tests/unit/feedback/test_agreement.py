@@ -56,6 +56,24 @@ def test_alpha_of_the_published_example(level, published):
     assert found.low < found.value <= found.high
 
 
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_alpha_equals_the_package_on_random_values_and_so_do_its_resamples(level):
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        matrix = draw.integers(0, 5, (4, 15)).astype(float) * 1.5
+        matrix[draw.random(matrix.shape) < 0.4] = np.nan
+        units = {
+            f"u{u:02d}": {f"a{a}": matrix[a, u] for a in range(4) if not np.isnan(matrix[a, u])} for u in range(15)
+        }
+        reference = krippendorff.alpha(reliability_data=matrix, level_of_measurement=level)
+        found = krippendorff_alpha(ratings(units, {unit: unit for unit in units}), level, resamples=0)
+        assert found.value == pytest.approx(reference, abs=1e-12)
+        twice = {f"{unit}{copy}": given for unit, given in units.items() for copy in "xy"}
+        doubled = krippendorff.alpha(reliability_data=np.tile(matrix, 2), level_of_measurement=level)
+        found = krippendorff_alpha(ratings(twice, {unit: unit[:3] for unit in twice}), level, resamples=0)
+        assert found.value == pytest.approx(doubled, abs=1e-12)
+
+
 # Fleiss 1971, table 1: thirty patients, six psychiatrists each, five diagnoses; kappa 0.430.
 FLEISS = """
 0 0 0 6 0|0 3 0 0 3|0 1 4 0 1|0 0 0 0 6|0 3 0 3 0|2 0 4 0 0|0 0 4 0 2|2 0 3 1 0|2 0 0 4 0|0 0 0 0 6
