@@ -197,19 +197,35 @@ def label() -> None:
 @click.argument("store")
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="0 takes any free one.")
-@click.option("--instructions", type=click.Path(), help="Markdown shown to annotators; built-in rules when left out.")
+@click.option("--root-path", default="", metavar="PATH", help="Prefix under which a proxy serves it, such as /label.")
+@click.option("--https", is_flag=True, help="People reach it through HTTPS only: mark the cookie as secure.")
+@click.option("--open", "open_registration", is_flag=True, help="Anyone may become an annotator; else by invitation.")
+@click.option("--name", help="Who the printed address lets in, once, as administrator; your login when left out.")
+@click.option("--instructions", type=click.Path(), help="Markdown shown to annotators; unchanged when left out.")
 @click.option("--title", default="assent", show_default=True, help="Name at the top of the page.")
-def serve(store: str, host: str, port: int, instructions: str | None, title: str) -> None:
+def serve(store: str, instructions: str | None, **options: Any) -> None:
     """Serve the labelling app over a store: a SQLite file or postgresql:// address."""
     text = None if instructions is None else _text(instructions)
     import_module("assent.web.serve").serve(
         store,
-        host=host,
-        port=port,
         instructions=text,
-        title=title,
-        ready=lambda address: click.echo(f"rank at {address} (Ctrl-C stops; answers are kept)"),
+        ready=lambda address: click.echo(f"label at {address} (Ctrl-C stops; answers are kept)"),
+        **options,
     )
+
+
+@label.command()
+@click.argument("store")
+@click.option("--role", type=click.Choice(["annotator", "viewer", "admin"]), default="annotator", show_default=True)
+@click.option("--name", help="The only name it lets in, known before or not; anyone new when left out.")
+@click.option("--hours", type=float, default=72.0, show_default=True, help="How long it is good for.")
+@click.option("--queue", "queues", multiple=True, help="A queue to work in; all when left out.")
+@click.option("--address", default="http://127.0.0.1:8321/", show_default=True, help="Where people reach the app.")
+def invite(store: str, role: str, name: str | None, hours: float, queues: tuple[str, ...], address: str) -> None:
+    """Print a link that lets one person into the labelling app, once."""
+    with _open_store(store) as opened:
+        token = opened.people.invite(role, "the command line", hours, name, queues)
+    click.echo(f"{address.rstrip('/')}/join/{token}")
 
 
 @label.command("status")
@@ -218,13 +234,20 @@ def serve(store: str, host: str, port: int, instructions: str | None, title: str
 def label_status(store: str, as_json: bool) -> None:
     """Count questions and answers in a store."""
     with _open_store(store) as opened:
-        rankings = opened.rankings()
-        people = sorted({ranking.annotator for ranking in rankings})
-        counts = {name: sum(ranking.annotator == name for ranking in rankings) for name in people}
-        found = {"questions": len(opened.questions()), "rankings": len(rankings), "annotators": counts}
-    lines = [f"{found['questions']} questions, {found['rankings']} rankings"]
-    lines += [f"  {name}: {count}" for name, count in counts.items()]
-    click.echo(_json(found) if as_json else "\n".join(lines))
+        found = opened.summary()
+    click.echo(_json(found) if as_json else _summary_text(found))
+
+
+def _summary_text(found: dict[str, Any]) -> str:
+    lines = [f"{found['questions']} questions, {found['answers']} answers, {found['skips']} skipped"]
+    for name, project in found["projects"].items():
+        left = "" if project["budget"] is None else f", {project['budget_left']} of {project['budget']} answers left"
+        lines.append(
+            f"  project {name}: {project['questions']} questions, {project['untouched']} untouched, "
+            f"{project['closed']} complete{left}"
+        )
+    lines += [f"  {name}: {count}" for name, count in found["annotators"].items()]
+    return "\n".join(lines)
 
 
 @label.command("agreement")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import secrets as random_secrets
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -136,21 +137,20 @@ class FeedbackStore:
 
     # Answers out
 
-    def answers(self, upto: int | None = None, annotator: str | None = None) -> list[StoredAnswer]:
+    def answers(
+        self, upto: int | None = None, annotator: str | None = None, last: int | None = None
+    ) -> list[StoredAnswer]:
         """The standing answers of every kind, skips too, oldest first; as they stood at event ``upto`` when given.
 
-        Corrected and undone answers are not among them, and those of erased people never are.
+        Corrected and undone answers are not among them, and those of erased people never are.  ``annotator``: theirs
+        alone.  ``last``: so many of the newest.
         """
-        query = standing_answers(upto).where(events.c.payload.is_not(null())).order_by(events.c.id)
+        query = standing_answers(upto).where(events.c.payload.is_not(null())).order_by(events.c.id.desc())
         if annotator is not None:
             query = query.where(events.c.annotator == annotator)
         with self._database.reading() as connection:
-            found = connection.execute(query).all()
-            wanted = question_rows()
-            if annotator is not None:
-                asked = select(events.c.question_id).where(events.c.annotator == annotator)
-                wanted = wanted.where(questions.c.id.in_(asked))
-            known = {question.id: question for question in map(question_of, connection.execute(wanted))}
+            found = connection.execute(query.limit(last)).all()[::-1]
+            known = find_questions(connection, {row.question_id for row in found})
         return [answer_of(row, known[row.question_id]) for row in found]
 
     def rankings(self, upto: int | None = None) -> list[Ranking]:
@@ -235,6 +235,19 @@ class FeedbackStore:
                 "annotators": people,
                 "events": count(connection, events),
             }
+
+    def summary(self) -> dict[str, Any]:
+        """:meth:`counts`, with the answers of each of the ``annotators`` and the coverage of the ``projects``."""
+        by_name = (
+            select(answered.c.annotator, func.count())
+            .where(answered.c.kind != "skip", ~answered.c.annotator.startswith(ERASED))
+            .group_by(answered.c.annotator)
+            .order_by(answered.c.annotator)
+        )
+        with self._database.reading() as connection:
+            annotators = {row[0]: row[1] for row in connection.execute(by_name)}
+        covered = {name: asdict(self.work.coverage(name)) for name in self.projects.names()}
+        return {**self.counts(), "annotators": annotators, "projects": covered}
 
     def secret(self, name: str = "cookies") -> str:
         """A random key of this store, made when first asked for and the same ever after."""

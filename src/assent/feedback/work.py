@@ -124,6 +124,12 @@ class Work:
             lease = {"question_id": question_id, "annotator": annotator, "taken": now, "expires": now + 1800}
             connection.execute(insert(leases).values(**lease))
 
+    def question_id(self, number: int) -> str | None:
+        """The id of the question of this number; ``None`` where there is none."""
+        with self._database.reading() as connection:
+            found = select(questions.c.id).where(questions.c.event_id == number)
+            return connection.execute(found).scalar_one_or_none()
+
     def number_of(self, question_id: str) -> int:
         """What :class:`Assignment` calls a question's number."""
         with self._database.reading() as connection:
@@ -178,16 +184,25 @@ class Work:
         with self._database.reading() as connection:
             return {name: (float(mean), int(many)) for name, mean, many in connection.execute(query)}
 
-    def progress(self, annotator: str, project: str = DEFAULT_PROJECT) -> Progress:
-        """How many questions this annotator answered and skipped, of how many."""
+    def size(self, project: str = DEFAULT_PROJECT) -> int:
+        """Questions of a project, gold ones apart."""
+        every = select(questions.c.event_id).where(
+            questions.c.project == project, questions.c.state.in_(("open", "closed"))
+        )
+        with self._database.reading() as connection:
+            return count(connection, every.subquery())
+
+    def progress(self, annotator: str, project: str = DEFAULT_PROJECT, size: int | None = None) -> Progress:
+        """How many questions this annotator answered and skipped, of how many.
+
+        ``size`` is taken for the number of questions, which is then not counted again.
+        """
+        size = self.size(project) if size is None else size
         mine = (
             select(answered.c.kind, func.count())
             .join(questions, questions.c.id == answered.c.question_id)
             .where(answered.c.annotator == annotator, questions.c.project == project, questions.c.state != "gold")
             .group_by(answered.c.kind)
-        )
-        every = select(questions.c.event_id).where(
-            questions.c.project == project, questions.c.state.in_(("open", "closed"))
         )
         recent = select(events.c.id).where(
             events.c.annotator == annotator, events.c.created > time.time() - 3600, events.c.kind != "undo"
@@ -195,12 +210,7 @@ class Work:
         with self._database.reading() as connection:
             by_kind: dict[str, int] = {row[0]: row[1] for row in connection.execute(mine)}
             skipped = by_kind.pop("skip", 0)
-            return Progress(
-                sum(by_kind.values()),
-                skipped,
-                count(connection, every.subquery()),
-                count(connection, recent.subquery()),
-            )
+            return Progress(sum(by_kind.values()), skipped, size, count(connection, recent.subquery()))
 
     def coverage(self, project: str = DEFAULT_PROJECT) -> Coverage:
         """How many questions of a project have answers, and what is left of its budget."""

@@ -1,1 +1,1 @@
-"""The labelling app: sign in with your name, rank answers by keyboard, button or drag.  Loads without torch."""
+"""The labelling app: people rank, rate, choose, label and write, by keyboard, button or drag.  Loads without torch."""

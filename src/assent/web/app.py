@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.sessions import SessionMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assent import __version__
 from assent.errors import UserError
 from assent.feedback.store import FeedbackStore
 from assent.types import short_id
+from assent.web.limiting import Limits
 from assent.web.routes import ALL_ROUTES
 from assent.web.session import SignInRequired
-from assent.web.site import HERE, Site
+from assent.web.site import HERE, Site, wants_json
 
 SECURITY_HEADERS = {
     # Nothing from elsewhere, nothing inline: an answer that slipped through escaping could still run no script.
@@ -35,19 +37,20 @@ SECURITY_HEADERS = {
 
 def create_app(
     store: FeedbackStore,
-    instructions: str | None = None,
     title: str = "assent",
     root_path: str = "",
     https: bool = False,
+    open_registration: bool = False,
 ) -> FastAPI:
     """The app.  The store stays the caller's to close.
 
-    ``instructions`` is Markdown for questions that bring none of their own; ``None`` takes the built-in rules.
     ``root_path`` is the prefix under which a proxy serves the app (``/label``).  ``https``: people reach it through
-    HTTPS only, so its cookie may be marked secure.
+    HTTPS only, so its cookie may be marked secure.  ``open_registration``: whoever reaches it may become an annotator;
+    else only by an invitation.
     """
-    app = FastAPI(title=title, openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.site = Site(store, default_instructions() if instructions is None else instructions, title)
+    app = FastAPI(title=title, version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.site = Site(store, title, open_registration)
+    app.state.limits = Limits()
     secret = store.secret()
     app.add_middleware(
         SessionMiddleware,
@@ -56,14 +59,16 @@ def create_app(
         session_cookie="assent_" + short_id("cookie", secret),
         same_site="strict",
         https_only=https,
+        max_age=30 * 86400,
     )
-    app.middleware("http")(_secure)
+    app.add_middleware(Secured)
     app.add_middleware(UnderPrefix, root_path=root_path.rstrip("/"))
     for router in ALL_ROUTES:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.add_exception_handler(SignInRequired, _to_sign_in)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(UserError, _user_error)
     return app
 
@@ -86,32 +91,55 @@ class UnderPrefix:
         await self.app(scope, receive, send)
 
 
-def default_instructions() -> str:
-    """The built-in annotation rules, Markdown."""
-    return (HERE / "instructions.md").read_text(encoding="utf-8")
+class Secured:
+    """Puts the security headers on every reply."""
 
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
 
-async def _secure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(SECURITY_HEADERS)
-    # Pages show one person's work; only the static files may be kept, and are asked for again.
-    static = request.url.path.startswith(request.scope.get("root_path", "") + "/static/")
-    response.headers["Cache-Control"] = "no-cache" if static else "no-store"
-    return response
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, and the reply back with its headers."""
+        # Pages show one person's work; only the static files may be kept, and are asked for again.
+        static = scope["type"] == "http" and scope["path"].startswith(scope.get("root_path", "") + "/static/")
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers[name] = value
+                headers["Cache-Control"] = "no-cache" if static else "no-store"
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
 
 
 def _to_sign_in(request: Request, _: Exception) -> Response:
     site: Site = request.app.state.site
-    return RedirectResponse(site.path(request, "sign_in"), status_code=303)
+    if wants_json(request):
+        return JSONResponse({"problem": "You are signed out. Sign in in another tab, then send again."}, 401)
+    return site.go(request, "sign_in")
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message = "There is no such page." if error.status_code == 404 and error.detail == "Not Found" else error.detail
-    site: Site = request.app.state.site
-    return site.render(request, "error.html", status=error.status_code, message=message)
+    return _problem(request, error.status_code, message, error.headers)
+
+
+def _not_valid(request: Request, _: Exception) -> Response:
+    return _problem(request, 422, "This address or form is not one of ours.")
 
 
 def _user_error(request: Request, error: Exception) -> Response:
+    return _problem(request, 409, str(error))
+
+
+def _problem(request: Request, status: int, message: str, headers: object = None) -> Response:
     site: Site = request.app.state.site
-    return site.render(request, "error.html", status=409, message=str(error))
+    if wants_json(request):
+        response: Response = JSONResponse({"problem": message}, status)
+    else:
+        response = site.render(request, "error.html", status=status, message=message)
+    if isinstance(headers, dict):
+        response.headers.update(headers)
+    return response

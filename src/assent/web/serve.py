@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import getpass
+import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,10 @@ from pathlib import Path
 import uvicorn
 
 from assent.errors import UserError
+from assent.feedback.questions import DEFAULT_PROJECT
 from assent.feedback.store import FeedbackStore
 from assent.web.app import create_app
+from assent.web.session import clean_name
 
 
 def serve(
@@ -22,19 +26,43 @@ def serve(
     root_path: str = "",
     title: str = "assent",
     https: bool = False,
+    open_registration: bool = False,
+    name: str | None = None,
     ready: Callable[[str], None] = print,
 ) -> None:
     """Serve until interrupted.  ``ready`` is called with the address once it is bound.
 
-    ``instructions`` is Markdown; ``None`` takes the built-in rules.  ``port`` 0 takes any free one.  Raises
-    :class:`UserError` when the port is taken or the host is not of this machine, before anything is served.
+    ``instructions`` is Markdown, kept as a new version of the default project's where it is another text; ``None``
+    leaves them.  ``port`` 0 takes any free one.  ``name``: an address that lets this person in once, as an
+    administrator, is what ``ready`` is called with; ``None``: the one who is logged in on this machine, where the host
+    is this machine alone or the store has no administrator yet.  Raises :class:`UserError` when the port is taken or
+    the host is not of this machine, before anything is served.
     """
     with FeedbackStore.open(store_url) as store:
-        app = create_app(store, instructions, title=title, root_path=root_path, https=https)
+        if instructions is not None:
+            store.projects.write_instructions(DEFAULT_PROJECT, instructions, "the command line")
+        app = create_app(store, title, root_path, https, open_registration)
         with listen(host, port) as listening:
-            ready(address(listening, root_path))
+            ready(address(listening, root_path) + _way_in(store, host, name))
             config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=5)
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _way_in(store: FeedbackStore, host: str, name: str | None) -> str:
+    """The rest of an address that lets an administrator in once; empty where none should be given out."""
+    alone = not any(person.role == "admin" and person.active for person in store.people.all())
+    if name is None and not (alone or _is_loopback(host)):
+        return ""
+    person = clean_name(name or getpass.getuser())
+    token = store.people.invite("admin", by="the command line", hours=12, annotator=person)
+    return f"join/{token}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def address(listening: socket.socket, root_path: str = "") -> str:

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 
 from assent import __version__
+from assent.feedback.people import Person
+from assent.feedback.projects import InstructionVersion
+from assent.feedback.questions import DEFAULT_PROJECT, Question
 from assent.feedback.store import FeedbackStore
-from assent.web.session import annotator_of, csrf_token
+from assent.web import shown
+from assent.web.session import csrf_token, person_of
 
 HERE = Path(__file__).parent
-_templates = Jinja2Templates(directory=HERE / "templates")  # escapes everything in .html
-_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+_templates = Jinja2Templates(directory=HERE / "templates")
+_templates.env.filters["markdown"] = shown.markdown
+_templates.env.filters["plain"] = shown.plain
+_templates.env.filters["readable"] = shown.readable
+_templates.env.filters["day"] = lambda moment: time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment))
+_templates.env.tests["folded"] = shown.folded
 
 
-@dataclass(frozen=True)
 class Site:
-    """One labelling app: where answers go, and what is written over its pages."""
+    """One labelling app: where answers go, what is written over its pages, and who may come in."""
 
-    store: FeedbackStore
-    instructions: str
-    """Markdown, for questions that bring no instructions of their own."""
-    title: str
+    def __init__(self, store: FeedbackStore, title: str, open_registration: bool) -> None:
+        self.store, self.title, self.open_registration = store, title, open_registration
+        self._secret = store.secret().encode()
+        self._kept: dict[str, tuple[float, Any]] = {}
 
     def path(self, request: Request, name: str, **parameters: Any) -> str:
         """The path of a route, below the proxy's prefix if there is one."""
         quoted = {key: quote(str(value), safe="") for key, value in parameters.items()}
         return request.scope.get("root_path", "").rstrip("/") + str(request.app.url_path_for(name, **quoted))
 
+    def go(self, request: Request, name: str, **parameters: Any) -> Response:
+        """On to another page; a script that asked is told where."""
+        path = self.path(request, name, **parameters)
+        return JSONResponse({"next": path}) if wants_json(request) else RedirectResponse(path, status_code=303)
+
     def render(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
-        """A page from a template.  Every template has ``path``, ``markdown``, ``csrf`` and who is signed in."""
-        annotator = annotator_of(request)
+        """A page from a template.  Every template has ``path``, ``csrf`` and who is signed in."""
         # The error page must come even when the store does not answer.
-        asking = annotator if template != "error.html" else None
+        person = person_of(request) if template != "error.html" else getattr(request.state, "person", None)
+        working = person is not None and person.role != "viewer" and template != "error.html"
         context = {
             "site": self,
             "version": __version__,
@@ -47,27 +62,74 @@ class Site:
             "static": lambda file: (
                 self.path(request, "health").removesuffix("healthz") + f"static/{file}?{__version__}"
             ),
-            "markdown": markdown,
             "csrf": csrf_token(request),
-            "annotator": annotator,
-            "progress": _progress(self.store, asking) if asking else None,
-            "last_answer": self.store.last_answer(asking) if asking else None,
-            "instructions": self.instructions,
+            "person": person,
+            "progress": self.progress(request, person) if working and person else None,
+            "last_answer": self.store.last_answer(person.name) if working and person else None,
+            "problem": None,
             **context,
         }
         return _templates.TemplateResponse(request, template, context, status_code=status)
 
+    def project(self, request: Request) -> str:
+        """The project that this session works in."""
+        chosen = request.session.get("project")
+        return chosen if isinstance(chosen, str) else DEFAULT_PROJECT
 
-def _progress(store: FeedbackStore, annotator: str) -> tuple[int, int]:
-    progress = store.work.progress(annotator)
-    return progress.answered, progress.questions
+    def progress(self, request: Request, person: Person) -> Any:
+        """How far someone is, with a number of questions that may be seconds old."""
+        project = self.project(request)
+        size = self.kept(f"size {project}", 5.0, lambda: self.store.work.size(project))
+        return self.store.work.progress(person.name, project, size)
+
+    def instructions(self, project: str) -> InstructionVersion:
+        """The project's own, or version 0: the built-in rules."""
+        found = self.store.projects.instructions(project)
+        return found or InstructionVersion(0, default_instructions(), 0.0, "")
+
+    def instructions_for(self, question: Question) -> InstructionVersion:
+        """Those that this question brings, else the project's."""
+        if question.instructions:
+            return InstructionVersion(0, question.instructions, 0.0, "")
+        return self.instructions(question.project)
+
+    def kept(self, name: str, seconds: float, make: Callable[[], Any]) -> Any:
+        """What ``make`` returned, for so many seconds."""
+        now = time.monotonic()
+        before = self._kept.get(name)
+        if before is None or before[0] < now:
+            before = (now + seconds, make())
+            self._kept[name] = before
+        return before[1]
+
+    def new_key(self, annotator: str, number: int) -> str:
+        """Names one answer before it is given: proof that this person was shown this question, and sent once however
+        often it is sent."""
+        nonce = secrets.token_hex(12)
+        return f"{nonce}{self._signature(annotator, number, nonce)}"
+
+    def is_key(self, key: str, annotator: str, number: int) -> bool:
+        """True of what :meth:`new_key` made for the same."""
+        nonce = key[:24]
+        return hmac.compare_digest(key[24:].encode(), self._signature(annotator, number, nonce).encode())
+
+    def _signature(self, annotator: str, number: int, nonce: str) -> str:
+        return hmac.new(self._secret, f"{nonce}\n{number}\n{annotator}".encode(), hashlib.sha256).hexdigest()[:40]
 
 
-def markdown(text: str) -> Markup:
-    """CommonMark to HTML; raw HTML in the text is shown as text."""
-    return Markup(_markdown.render(text))
+def default_instructions() -> str:
+    """The built-in annotation rules, Markdown."""
+    return (HERE / "instructions.md").read_text(encoding="utf-8")
+
+
+def wants_json(request: Request) -> bool:
+    """True of a request by one of our scripts."""
+    return "application/json" in request.headers.get("accept", "")
 
 
 def site_of(request: Request) -> Site:
     """The site that this request is for; a FastAPI dependency."""
     return request.app.state.site
+
+
+TheSite = Annotated[Site, Depends(site_of)]

@@ -16,7 +16,8 @@ from assent.testing.feedback_store import make_question
 from assent.web.serve import serve
 
 START = (
-    "import sys; from assent.web.serve import serve; serve(sys.argv[1], port=0, ready=lambda a: print(a, flush=True))"
+    "import sys; from assent.web.serve import serve\n"
+    "serve(sys.argv[1], port=0, name='Ann', ready=lambda a: print(a, flush=True))"
 )
 
 
@@ -42,10 +43,11 @@ def test_acknowledged_answer_survives_a_kill(tmp_path):
     server = subprocess.Popen([sys.executable, "-c", START, str(path)], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        with httpx.Client(base_url=server.stdout.readline().strip(), follow_redirects=True, timeout=30) as client:
-            page = client.get("/")
+        way_in = server.stdout.readline().strip()
+        with httpx.Client(base_url=way_in.split("join/")[0], follow_redirects=True, timeout=30) as client:
+            page = client.get(way_in)
             token = re.search(r'name="csrf" value="([^"]+)"', page.text)[1]
-            page = client.post("/sign-in", data={"name": "Ann", "csrf": token})
+            page = client.post(way_in, data={"csrf": token})
             token = re.search(r'name="csrf" value="([^"]+)"', page.text)[1]
             fields = {"csrf": token, "rank-A": "1", "rank-B": "F", "rank-C": "1"}
             reply = client.post(page.url.path, data=fields, follow_redirects=False)

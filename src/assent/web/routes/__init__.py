@@ -1,5 +1,20 @@
 """The pages, one file each; each has a ``router``."""
 
-from assent.web.routes import done, health, instructions, rank, sign_in, undo
+from assent.web.routes import (
+    audit,
+    dashboard,
+    health,
+    home,
+    instructions,
+    join,
+    me,
+    mine,
+    people,
+    project,
+    question,
+    sign_in,
+    undo,
+)
 
-ALL_ROUTES = [page.router for page in (sign_in, rank, undo, instructions, done, health)]
+_PAGES = (home, sign_in, join, question, undo, mine, me, instructions, dashboard, people, project, audit, health)
+ALL_ROUTES = [page.router for page in _PAGES]

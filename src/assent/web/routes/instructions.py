@@ -1,15 +1,14 @@
 """The instructions as a page of their own, for browsers without scripts and for printing."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Request, Response
-
-from assent.web.site import Site, site_of
+from assent.web.session import Anyone
+from assent.web.site import TheSite
 
 router = APIRouter()
 
 
 @router.get("/instructions", name="instructions")
-def show(request: Request, site: Annotated[Site, Depends(site_of)]) -> Response:
-    """Anyone may read them before signing in."""
-    return site.render(request, "instructions.html")
+def show(request: Request, person: Anyone, site: TheSite) -> Response:
+    """Those of the project that one works in, as they are now."""
+    return site.render(request, "instructions.html", instructions=site.instructions(site.project(request)))

@@ -1,40 +1,40 @@
-"""Sign in by typing a name; sign out."""
+"""Sign in by name and secret; sign out."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse
-
-from assent.web.session import PostedForm, annotator_of, clean_name
-from assent.web.site import Site, site_of
+from assent.errors import StoreError
+from assent.web.limiting import Limits
+from assent.web.session import PostedForm, clean_name, described, field, person_of, sign_in_as, sign_out
+from assent.web.site import TheSite
 
 router = APIRouter()
-TheSite = Annotated[Site, Depends(site_of)]
 
 
 @router.get("/sign-in", name="sign_in")
 def show(request: Request, site: TheSite) -> Response:
-    """The form, over the instructions."""
-    if annotator_of(request):
-        return RedirectResponse(site.path(request, "next"), status_code=303)
-    return site.render(request, "sign_in.html")
+    """The form."""
+    return site.go(request, "home") if person_of(request) else site.render(request, "sign_in.html", typed="")
 
 
-@router.post("/sign-in")
-def sign_in(request: Request, site: TheSite, form: PostedForm) -> Response:
-    """Take the name, in a fresh session."""
-    typed = str(form.get("name", ""))
+@router.post("/sign-in", openapi_extra=described(name="Who.", secret="Their secret."))
+def enter(request: Request, site: TheSite, form: PostedForm) -> Response:
+    """A right secret opens a fresh session; a wrong one is not told apart from a name that is not known."""
+    limits: Limits = request.app.state.limits
+    typed = field(form, "name")
+    limits.attempt("address " + (request.client.host if request.client else ""), "name " + typed[:200])
     try:
-        name = clean_name(typed)
-    except ValueError as error:
-        return site.render(request, "sign_in.html", status=422, problem=str(error), typed=typed)
-    request.session.clear()
-    request.session["annotator"] = name
-    return RedirectResponse(site.path(request, "next"), status_code=303)
+        person = site.store.people.check_secret(clean_name(typed), field(form, "secret"))
+    except StoreError:
+        person = None
+    if person is None:
+        problem = "This name and secret do not belong together."
+        return site.render(request, "sign_in.html", status=403, problem=problem, typed=typed)
+    sign_in_as(request, person.name)
+    return site.go(request, "home")
 
 
-@router.post("/sign-out", name="sign_out")
-def sign_out(request: Request, site: TheSite, form: PostedForm) -> Response:
-    """Forget the name."""
-    request.session.clear()
-    return RedirectResponse(site.path(request, "sign_in"), status_code=303)
+@router.post("/sign-out", name="sign_out", openapi_extra=described())
+def leave(request: Request, site: TheSite, form: PostedForm) -> Response:
+    """End the session."""
+    sign_out(request)
+    return site.go(request, "sign_in")

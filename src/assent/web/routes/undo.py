@@ -1,25 +1,23 @@
 """Take back one's last answer, and ask its question again with that answer filled in."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import RedirectResponse
-
-from assent.web.session import Annotator, PostedForm
-from assent.web.site import Site, site_of
+from assent.web.session import Annotator, PostedForm, described, field
+from assent.web.site import TheSite
 
 router = APIRouter()
 
 
-@router.post("/undo", name="undo")
-def undo(request: Request, annotator: Annotator, form: PostedForm, site: Annotated[Site, Depends(site_of)]) -> Response:
+@router.post("/undo", name="undo", openapi_extra=described(event="The answer's event."))
+def undo(request: Request, person: Annotator, form: PostedForm, site: TheSite) -> Response:
     """The form names the answer it means, so that a double click takes back one and not two."""
-    last = site.store.last_answer(annotator)
-    if last is None or str(form.get("event")) != str(last):
-        return RedirectResponse(site.path(request, "next"), status_code=303)
+    last = site.store.last_answer(person.name)
+    if last is None or field(form, "event") != str(last):
+        return site.go(request, "next")
     stored = site.store.answer(last)
-    site.store.undo(last, annotator)
+    site.store.undo(last, person.name)
     if stored is None:
-        return RedirectResponse(site.path(request, "next"), status_code=303)
+        return site.go(request, "next")
+    site.store.work.reopen(person.name, stored.question.id)
     request.session["draft"] = last
-    return RedirectResponse(site.path(request, "rank", question_id=stored.question.id), status_code=303)
+    return site.go(request, "question", number=site.store.work.number_of(stored.question.id))
