@@ -1,156 +1,30 @@
 """The ranking page as a person uses it: keys, mouse, drag and drop; wide and narrow, light and dark."""
 
 import re
-import shutil
-import threading
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from assent.feedback import FeedbackStore, Question, display_order
+from assent.feedback import Question
 from assent.types import Message, Prompt
-from assent.web.app import create_app
-from assent.web.serve import address, listen
-
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PROMPTS = [
-    "Explain to a ten-year-old why the sky is blue.",
-    "Write a haiku about a kettle.",
-    "My soup is too salty. What can I do?",
-]
-TEXTS = [
-    [
-        "Sunlight looks white, but it is a mix of all colours. When it comes through the air, tiny bits of air bounce "
-        "the blue part around much more than the red part. So blue light reaches your eyes from everywhere in the sky.",
-        "The sky is blue because it reflects the sea.",
-        "Great question! Before we dive in, let us first consider what a colour is. A colour is what we call it when "
-        "light of a certain kind meets our eyes. Light is a wave, and waves have lengths.\n\nSome are long (red) and "
-        "some are short (blue). Air scatters short waves more. That is called Rayleigh scattering, after Lord "
-        "Rayleigh, who worked it out in the 1870s.\n\nIn summary, the sky is blue because air scatters blue light "
-        "more than red light. I hope this helps! Would you like to know why sunsets are red?",
-        "sky sky blue the the blue sky because because <script>document.title = 'broken in'</script>",
-    ],
-    ["Steam climbs, a lid hums", "kettle", "A kettle is a vessel for boiling water.", "Whistle of morning"],
-    ["Add water or unsalted stock, then simmer.", "Throw it away.", "Add a potato.", "Salt is sodium chloride."],
-]
+from tests.browser.conftest import (
+    CHROMIUM,
+    PROMPTS,
+    expect_prompt,
+    fits,
+    letter_of,
+    rank_button,
+    ranks_of,
+    shoot,
+    sign_in,
+    wanted_keys,
+)
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="Chromium is not installed (apt-get install chromium)"),
 ]
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def store(tmp_path):
-    with FeedbackStore.open(tmp_path / "feedback.sqlite") as opened:
-        opened.add_questions(
-            Question(
-                id=f"q{n}",
-                prompt=Prompt(f"p{n}", messages=(Message("user", text),)),
-                completion_ids=tuple(f"q{n}c{i}" for i in range(4)),
-                texts=tuple(TEXTS[n]),
-            )
-            for n, text in enumerate(PROMPTS)
-        )
-        yield opened
-
-
-@pytest.fixture
-def site(store):
-    """The address of the running app."""
-    with listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(create_app(store), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield address(listening)
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture
-def open_page(chromium, site):
-    """Opens a page that fails the test when it logs an error, breaks the policy or asks another host for anything."""
-    contexts, trouble = [], []
-
-    def open_(width=1280, height=860, **settings):
-        context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(site) else trouble.append(request.url))
-        page.goto(site)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert trouble == []
-
-
-def sign_in(page, name):
-    page.get_by_label("Your name").fill(name)
-    page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("heading", name="Prompt")).to_be_visible()
-    page.wait_for_load_state()
-
-
-def expect_prompt(page, text):
-    """The page with this prompt is there, and its script listens."""
-    expect(page.locator(".prompt")).to_contain_text(text)
-    page.wait_for_load_state()
-
-
-def rank_button(page, letter, rank):
-    """Found by the names that a screen reader speaks."""
-    name = "F, failed" if rank == "F" else rank
-    return page.get_by_role("group", name=f"Rank of answer {letter}").get_by_role("radio", name=name, exact=True)
-
-
-def shoot(page, name):
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
-
-
-def fits(page, width):
-    """Nothing to scroll sideways; a phone's innerWidth would not tell, it grows with the content."""
-    return page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def ranks_of(store, number, annotator):
-    """Ranks by the answer's own number, whatever the order it was shown in."""
-    (ranking,) = [r for r in store.rankings() if r.prompt.id == f"p{number}" and r.annotator == annotator]
-    return [dict(zip(ranking.completion_ids, ranking.ranks, strict=True))[f"q{number}c{i}"] for i in range(4)]
-
-
-def letter_of(store, number, annotator, answer):
-    """The letter under which an answer is shown."""
-    return "ABCD"[display_order(store.question(f"q{number}"), annotator).index(answer)]
-
-
-def wanted_keys(store, number, annotator, ranks):
-    return [ranks[i] for i in display_order(store.question(f"q{number}"), annotator)]
 
 
 def test_rank_four_by_keyboard(open_page, store):
@@ -165,7 +39,7 @@ def test_rank_four_by_keyboard(open_page, store):
         if key != " ":
             page.keyboard.press(key)
     page.keyboard.press("Enter")
-    expect(page.locator("#problem")).to_have_text(re.compile("No rank yet: " + letter_of(store, 0, "Ann", 3)))
+    expect(page.locator("#problem")).to_have_text(re.compile("Not ranked yet: " + letter_of(store, 0, "Ann", 3)))
     assert store.rankings() == [], "nothing is sent before all have a rank"
     page.keyboard.press("2")
     page.keyboard.press("n")
@@ -290,7 +164,7 @@ def test_phone_light_and_desktop_dark_look_right(open_page):
     rank_button(page, "B", "1").tap()
     shoot(page, "ranking-phone")
     page = open_page(1440, 900, color_scheme="dark")
-    sign_in(page, "Eve")
+    sign_in(page, "Eva")
     page.keyboard.press("1")
     page.keyboard.press("F")
     shoot(page, "ranking-desktop-dark")
