@@ -97,6 +97,11 @@ def init(folder: str) -> None:
 def _recipe_options(function: Any) -> Any:
     for option in (
         click.option("--people", is_flag=True, help="Ask people wherever a stage could also simulate them."),
+        click.option(
+            "--from-manifest",
+            is_flag=True,
+            help="RECIPE is a finished stage's folder: make it again from its manifest.",
+        ),
         click.option("--out", metavar="FOLDER", help="The run's folder; runs/NAME when left out."),
         click.option("--seed", type=click.IntRange(min=0), help="Seed of every stage that sets none of its own."),
         click.option(
@@ -108,26 +113,34 @@ def _recipe_options(function: Any) -> Any:
     return function
 
 
-def _load(recipe: str, overrides: Sequence[str], seed: int | None, out: str | None, people: bool) -> Any:
+def _load(
+    recipe: str, overrides: Sequence[str], seed: int | None, out: str | None, people: bool, from_manifest: bool
+) -> Any:
+    from assent.pipeline.rebuild import recipe_of_manifest
     from assent.pipeline.recipe import load_recipe
 
     every = [*overrides]
     every += [f"seed={seed}"] if seed is not None else []
     every += [f"out={out}"] if out is not None else []
-    return load_recipe(recipe, every, people=people)
+    return (recipe_of_manifest if from_manifest else load_recipe)(recipe, every, people=people)
 
 
 @cli.command()
 @_recipe_options
-def run(recipe: str, overrides: tuple[str, ...], seed: int | None, out: str | None, people: bool) -> None:
+def run(recipe: str, from_manifest: bool, **options: Any) -> None:
     """Run a recipe; again = go on where it stopped."""
-    loaded = _load(recipe, overrides, seed, out, people)
+    loaded = _load(recipe, from_manifest=from_manifest, **options)
     from assent.pipeline.plan import plan as make_plan
 
     make_plan(loaded)  # a missing input is told before anything heavy is imported
     from assent.pipeline.run import run_recipe
 
     folder = run_recipe(loaded)
+    if from_manifest:
+        from assent.pipeline.rebuild import compared, manifest_at
+
+        manifest = manifest_at(recipe)
+        click.echo(compared(manifest, folder / manifest.stage))
     page = folder / "report.html"
     click.echo(f"report: {page}" if page.exists() else f"run: {folder}")
 
@@ -135,13 +148,11 @@ def run(recipe: str, overrides: tuple[str, ...], seed: int | None, out: str | No
 @cli.command()
 @_recipe_options
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def plan(
-    recipe: str, overrides: tuple[str, ...], seed: int | None, out: str | None, people: bool, as_json: bool
-) -> None:
+def plan(recipe: str, as_json: bool, **options: Any) -> None:
     """Say what a run would do, and why."""
     from assent.pipeline import plan as planning
 
-    planned = planning.plan(_load(recipe, overrides, seed, out, people))
+    planned = planning.plan(_load(recipe, **options))
     click.echo(_json(planning.as_json(planned)) if as_json else planning.as_text(planned))
 
 

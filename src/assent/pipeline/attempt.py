@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from assent.config import make_settings
 from assent.errors import NonFiniteError, RunError
 from assent.pipeline import publish, schema
 from assent.pipeline.graph import Node
-from assent.pipeline.inputs import input_records, input_values
+from assent.pipeline.inputs import check_inputs, input_records, input_values, lasting_values
 from assent.pipeline.stage import Context, Metrics, Progress, Waiting
-from assent.runs.digest import MANIFEST
-from assent.runs.folder import CHECKPOINTS, holds_progress, is_blank, sync_folder, sync_tree
+from assent.runs.digest import MANIFEST, digest_outputs
+from assent.runs.folder import CHECKPOINTS, holds_progress, is_blank, sweep, sync_folder, sync_tree
 from assent.runs.manifest import (
     Manifest,
     code_version,
@@ -48,10 +49,12 @@ class Attempt:
         done = _whole(self.partial, self.node.identity)
         if done is not None:  # killed between its manifest and its name
             return done.metrics, 0.0
+        check_inputs(self.node, self.parents)
         values = input_values(self.node, self.parents)
         started = time.monotonic()
         try:
             self.partial.mkdir(parents=True, exist_ok=True)
+            sweep(self.partial)
             stage = schema.load_stage(spec.kind)
             settings = make_settings(stage.Settings, values, f"{spec.where}, {spec.title}")
             context = Context(self.partial, spec.seed, self.progress, self.say, self.run_dir)
@@ -111,4 +114,16 @@ def _manifest(attempt: Attempt, folder: Path, metrics: Metrics, seconds: float) 
         hardware=hardware(),
         wall_seconds=round(seconds, 3),
         created=time.time(),
+        outputs=digest_outputs(attempt.partial),
+        recipe=_recipe(node, attempt.parents),
     )
+
+
+def _recipe(node: Node, parents: Mapping[str, Path]) -> dict[str, Any]:
+    """The stages that led here, from the manifests of those that it read, and itself."""
+    found: dict[str, Any] = {}
+    for name in node.parents:
+        found |= read_manifest(parents[name]).recipe
+    values = {"uses": node.spec.kind, "seed": node.spec.seed, **lasting_values(node)}
+    inputs = {item.label: item.digest for item in node.inputs}
+    return {**found, node.name: {"values": values, "identity": node.identity, "inputs": inputs}}

@@ -1,14 +1,16 @@
 """The stages of a recipe with their inputs looked up and their identities known, before anything has run.
 
 The identity of a stage is the digest of its kind, version, settings, seed and inputs.  An input that another stage
-makes counts by that stage's identity, a local path by its content, a hub name by the name.
+makes counts by that stage's identity, a local path by its content, a function by the content of the file that it stands
+in (not of those which that file imports), a hub name by the name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +133,54 @@ def _resolve(
         path = None if "://" in source else Path(source).expanduser()
         return ResolvedInput(key, label, source, artifact, "", path=path)
     typed = spec.place(key).startswith("--")
+    if artifact == "code":
+        return _function(spec, key, label, source, None if typed else base)
     found, looked = _find(source, None if typed else base)
     if found is not None:
-        digest = digest_json(["content", digest_path(found)])
-        return ResolvedInput(key, label, source, artifact, digest, path=found)
+        made = ResolvedInput(key, label, source, artifact, "", path=found)
+        return replace(made, digest=content_digest(made))
     if artifact in ("model", "data") and is_hub_name(source):
         return ResolvedInput(key, label, source, artifact, digest_json(["hub", source]))
     raise RecipeError(f"{spec.place(key)}: '{label}' of {spec.title}: {_missing(source, artifact, looked)}")
+
+
+def _function(spec: StageSpec, key: str, label: str, source: str, base: Path | None) -> ResolvedInput:
+    """A function of the user's, by the content of its file; a module that no file is found for counts by its name."""
+    where, _, name = source.rpartition(":")
+    if not where.endswith(".py"):
+        file = module_file(where)
+        digest = digest_json(["module", source] if file is None else ["code", name, digest_path(file)])
+        return ResolvedInput(key, label, source, "code", digest)
+    found, looked = _find(where, base)
+    if found is None:
+        raise RecipeError(f"{spec.place(key)}: '{label}' of {spec.title}: {_missing(where, 'code', looked)}")
+    made = ResolvedInput(key, label, source, "code", "", path=found)
+    return replace(made, digest=content_digest(made))
+
+
+def content_digest(item: ResolvedInput) -> str:
+    """The digest of an input that is a local path, as it lies on the disk now; empty when it is gone."""
+    if item.path is None or not item.path.exists():
+        return ""
+    if item.artifact == "code":
+        return digest_json(["code", item.source.rpartition(":")[2], digest_path(item.path)])
+    return digest_json(["content", digest_path(item.path)])
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module, found without importing it or the packages it lies in; ``None`` where there is none."""
+    places: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        try:
+            spec = PathFinder.find_spec(".".join(parts[:depth]), places)
+        except (ImportError, ValueError):
+            return None
+        if spec is None:
+            return None
+        places = list(spec.submodule_search_locations or ())
+    return Path(spec.origin) if spec is not None and spec.has_location and spec.origin else None
 
 
 def is_hub_name(source: str) -> bool:

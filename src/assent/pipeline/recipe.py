@@ -133,7 +133,8 @@ def input_items(spec: StageSpec) -> Iterator[tuple[str, str, str, str]]:
                 yield key, f"{key}[{index}]", artifact, str(item)
         elif isinstance(value, Mapping):
             for name, item in value.items():
-                yield key, f"{key}.{name}", artifact, str(item)
+                if item is not None:
+                    yield key, f"{key}.{name}", artifact, str(item)
 
 
 def _check_references(stages: tuple[StageSpec, ...]) -> None:

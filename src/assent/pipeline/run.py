@@ -22,7 +22,7 @@ from assent.pipeline.recipe import Recipe, StageSpec, check_values, load_recipe,
 from assent.pipeline.stage import Metrics, Progress, Waiting
 from assent.runs.digest import SHORT
 from assent.runs.events import EventLog
-from assent.runs.folder import RunFolder, atomic_write_text, is_blank, partial_of
+from assent.runs.folder import RunFolder, atomic_write_text, is_blank, partial_of, sweep
 from assent.runs.lock import lock
 from assent.runs.manifest import code_version, has_manifest, read_manifest
 
@@ -57,6 +57,7 @@ def run_recipe(recipe: Recipe, *, say: Say | None = None, progress: Progress | N
     with disk_full_told(run_folder.path), terminable(), contextlib.ExitStack() as stack:
         run_folder.create()
         stack.enter_context(lock(run_folder.lock_file))
+        sweep(run_folder.path, deep=False)
         events = EventLog(run_folder.events)
         planned = plan(recipe)  # again: another process may have finished stages while this one looked
         atomic_write_text(run_folder.recipe, recipe.text)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from assent.config import Settings
 
-ArtifactKind = Literal["model", "data", "folder", "store"]
+ArtifactKind = Literal["model", "data", "folder", "store", "code"]
 Metrics = Mapping[str, float | int | str]
 
 
@@ -24,7 +24,8 @@ def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None
     """A settings field that names an input artifact.  ``default`` as in pydantic's ``Field``; ``None`` = may be absent.
 
     ``model``: a model folder or hub name.  ``data``: a data file, folder or hub dataset.  ``folder``: any folder.
-    ``store``: a feedback store that grows; it does not enter the stage's identity (its snapshot does).
+    ``store``: a feedback store that grows; it does not enter the stage's identity (its snapshot does).  ``code``: a
+    function as ``module:name`` or ``path.py:name``, by the content of its file.
     """
     return Field(default=default, description=description, json_schema_extra={"artifact": kind})
 

@@ -13,7 +13,7 @@ from assent.pipeline.check import resolve
 from assent.pipeline.recipe import typed_value
 
 _TYPES = {"string": "TEXT", "integer": "INTEGER", "number": "NUMBER", "array": "LIST", "object": "MAPPING"}
-_INPUTS = {"model": "FOLDER|HUB", "data": "PATH|HUB", "folder": "FOLDER", "store": "STORE"}
+_INPUTS = {"model": "FOLDER|HUB", "data": "PATH|HUB", "folder": "FOLDER", "store": "STORE", "code": "FUNCTION"}
 _OWN = frozenset({"out", "overwrite", "seed"})
 """Options that every verb has; a setting of such a name is only reached from a recipe."""
 

@@ -58,6 +58,13 @@ def atomic_write_json(path: str | Path, value: Any) -> None:
     atomic_write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def sweep(folder: Path, deep: bool = True) -> None:
+    """Delete what a kill left of files that were being written aside."""
+    for file in folder.rglob(".*") if deep else folder.glob(".*"):
+        if file.suffix in (".tmp", ".part") and (file.is_symlink() or not file.is_dir()):
+            file.unlink(missing_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder survive a power cut, where the file system can."""
     with contextlib.suppress(OSError):
@@ -96,7 +103,7 @@ def read_jsonl(path: str | Path) -> list[Any]:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return rows
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: a text may hold other ends of lines, such as U+2028
         with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
     return rows

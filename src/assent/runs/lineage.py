@@ -122,6 +122,8 @@ def _lines(node: Node, label: str, shown: set[Path]) -> Iterator[str]:
 def _leaf(item: InputRecord) -> str:
     if item.parent is not None:
         return f"{item.source} {item.parent[:SHORT]} (its folder is gone)"
+    if item.artifact == "code":
+        return f"{item.source} {item.digest[:SHORT]} (code)"
     if item.path is None:
         return f"{item.source} (hub)"
     return f"{item.source} {item.digest[:SHORT]}" if item.digest else f"{item.source} (store)"

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +47,8 @@ class InputRecord:
     """The identity of the stage that made it; ``None`` when no stage did."""
     parent_folder: str | None = None
     """That stage's folder, written like ``path``."""
+    artifact: str = ""
+    """What it is: model, data, folder, store or code; empty in manifests of before this was written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class Manifest:
     """All attempts together, in seconds."""
     created: float
     """Seconds since the epoch, UTC."""
+    outputs: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The digest of each file made, by its name in the folder; see :func:`~assent.runs.digest.digest_outputs`."""
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """All that is needed to make it again: each stage of the recipe that had a part in it, this one last, with its
+    ``values`` as a recipe has them, its ``identity``, and the digests of its ``inputs``."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -57,6 +57,7 @@ class UseSettings(Settings):
     others: list[str] = Input("folder", [])
     named: dict[str, str] = Input("model", {})
     store: str | None = Input("store", None)
+    rule: str | None = Input("code", None)
 
 
 def use(settings: UseSettings, context: Context):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -82,11 +83,21 @@ class CollectSettings(Settings):
     """Port of the labelling app that the run names."""
     task: Task = "ranking"
     """What is asked: to rank all answers, prefer one of two, pick the best, rate, label, rewrite one, or write one."""
-    truth: str | None = None
-    """Function of prompt and text that simulated annotators perceive with noise, as module:function."""
-    criteria: dict[str, str | None] = Field(default_factory=dict[str, str | None])
-    """Criteria to judge by, each in a question of its own (but all in one where answers are rated): criterion -> the
-    function that simulated annotators perceive, or null for truth; unset = overall, by truth."""
+    truth: str | None = Input(
+        "code",
+        None,
+        "Function of prompt and text that simulated annotators perceive with noise, as module:function or "
+        "path.py:function",
+    )
+    criteria: dict[str, str | None] = Input(
+        "code",
+        {},
+        "Criteria to judge by, each in a question of its own (but all in one where answers are rated): criterion -> "
+        "the function that simulated annotators perceive, or null for truth; unset = overall, by truth",
+    )
+    without: list[str] = Field(default_factory=list[str])
+    """People whose answers are left out; the run waits for so many fewer.  `assent lineage --forget-annotator` says
+    what that rebuilds."""
     annotators: tuple[AnnotatorSettings, ...] = ()
     """Simulated annotators; each question goes to annotators_per_question of them in turn."""
     annotators_per_question: int = Field(default=1, gt=0)
@@ -107,7 +118,8 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         else:
             _simulate(store, questions, settings, context)
         upto = store.last_event()
-        answers = _answers_of(store, questions, simulated=not _asks_people(settings), upto=upto)
+        every = _answers_of(store, questions, simulated=not _asks_people(settings), upto=upto)
+    answers = [answer for answer in every if answer.annotator not in settings.without]
     return {**_write(answers, context), "store_event": upto, "simulated": int(not _asks_people(settings))}
 
 
@@ -246,7 +258,9 @@ def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: Col
     number = {_content(question): question.id for question in questions}
     given = {(number[_content(answer.question)], answer.annotator) for answer in before}
     each = settings.annotators_per_question
-    store.add_answers(simulated_answers(questions, people, truths, each, context.seed, given))
+    made = simulated_answers(questions, people, truths, each, context.seed, given)
+    # A program's answer has no time of day: the same run gives the same file.
+    store.add_answers([replace(answer, created=0.0) for answer in made])
 
 
 STAGE = Stage(kind="collect", summary="Have completions ranked, or judged otherwise", Settings=CollectSettings, run=run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from assent.intervals import wilson_interval
 from assent.models.device import pick_device
 from assent.models.load import load_policy, load_reward_model
 from assent.models.policy import Policy
+from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
 from assent.rewards.model import ModelReward, same_tokenizer
@@ -31,7 +32,7 @@ from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
 from assent.training.on_policy import encode_prompts, room_for_prompts
-from assent.types import Completion, Prompt
+from assent.types import Completion, Prompt, from_json, to_json
 
 
 class EvaluateSettings(SamplingOptions):
@@ -44,8 +45,9 @@ class EvaluateSettings(SamplingOptions):
     reference: str = "sft"
     """Among policies, the one that the others are compared with: wins against it, and KL from it."""
     judge: str | None = Input("model", None, "Reward model that judges; it must not be the one trained against")
-    judge_function: str | None = None
-    """A function of prompt and text that judges instead, as module:function or path.py:function."""
+    judge_function: str | None = Input(
+        "code", None, "A function of prompt and text that judges instead, as module:function or path.py:function"
+    )
     judge_name: str = "the judge"
     """What the report calls the judge."""
     judge_kind: Literal["simulated", "classifier", "model", "function"] = "model"
@@ -72,9 +74,9 @@ class EvaluateSettings(SamplingOptions):
 @dataclass
 class _Sampled:
     completions: list[Completion]
-    utilities: tuple[float, ...] | None
+    utilities: Sequence[float] | None
     """``None`` without a judge."""
-    rewards: tuple[float, ...] | None
+    rewards: Sequence[float] | None
     logprobs: list[list[float]] | None
     """``None``, as ``ref_logprobs``, where the reference has another tokenizer: then there is no KL from it."""
     ref_logprobs: list[list[float]] | None
@@ -89,6 +91,7 @@ def run(settings: EvaluateSettings, context: Context) -> Metrics:
     judge, reward = _judge(settings), _reward_model(settings.reward)
     context.progress.start("evaluating", len(policies))
     sampled: dict[str, _Sampled] = {}
+    portions = Portions(context.out)
     tokenizers: dict[str, Any] = {}
     for name in [reference_name, *(n for n in policies if n != reference_name)]:
         policy = reference if name == reference_name else load_policy(policies[name], pick_device())
@@ -96,7 +99,8 @@ def run(settings: EvaluateSettings, context: Context) -> Metrics:
             raise ModelError(f"{settings.base}: base has another tokenizer than {policies[name]}; leave base out")
         if not same_tokenizer(policy.tokenizer, reference.tokenizer):
             context.say(f"{name} has another tokenizer than {reference_name}, so there is no KL between them")
-        sampled[name] = _sample(policy, reference, base, judge, reward, prompts, settings, context.seed)
+        rest = (policy, reference, base, judge, reward, prompts, settings, context.seed)
+        sampled[name] = _taken_up(portions.get(name, lambda rest=rest: _to_keep(_sample(*rest))))
         tokenizers[name] = policy.tokenizer
         context.progress.advance()
     context.progress.stop()
@@ -180,6 +184,16 @@ def _sample(
         figures["held_out_perplexity"] = _text_perplexity(policy, settings.base_text)
     figures = {key: value for key, value in figures.items() if math.isfinite(value)}  # empty texts have no distinct-2
     return _Sampled(completions, utilities, rewards, logprobs, ref_logprobs, figures)
+
+
+def _to_keep(sampled: _Sampled) -> dict[str, Any]:
+    kept = {item.name: getattr(sampled, item.name) for item in fields(sampled)}
+    return kept | {"completions": [to_json(completion) for completion in sampled.completions]}
+
+
+def _taken_up(kept: dict[str, Any]) -> _Sampled:
+    """What was kept, as it was made."""
+    return _Sampled(**{**kept, "completions": [from_json(Completion, row) for row in kept["completions"]]})
 
 
 def _text_perplexity(policy: Policy, source: str) -> float:

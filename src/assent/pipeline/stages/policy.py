@@ -35,8 +35,9 @@ class RolloutStageSettings(OnPolicySettings, PublishSettings):
     reward: str | None = Input("model", None, "Reward model folder or hub name")
     reward_weights: dict[str, float] | None = None
     """What each criterion of a reward model with several counts in the reward; unset = the mean of all."""
-    reward_function: str | None = None
-    """A function of prompt and completion text instead, as module:function or path.py:function."""
+    reward_function: str | None = Input(
+        "code", None, "A function of prompt and completion text instead, as module:function or path.py:function"
+    )
     pretrain_data: str | None = Input("data", None, "Texts whose log-likelihood is mixed in (PPO-ptx): column text")
 
 

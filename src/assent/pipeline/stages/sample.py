@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -11,14 +12,16 @@ from assent.data.readers import read_prompts
 from assent.data.tokenizers import load_tokenizer
 from assent.models.device import pick_device
 from assent.models.load import context_length, load_policy
+from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.rollout.engine import Engine
 from assent.rollout.plain import local_engine
 from assent.rollout.server import ServerEngine
 from assent.rollout.settings import SamplingOptions
 from assent.rollout.vllm import VLLMEngine
+from assent.training.callbacks import TIMING, append_row
 from assent.training.on_policy import encode_prompts, room_for_prompts
-from assent.types import Completion
+from assent.types import Completion, from_json, to_json
 
 
 class SampleSettings(SamplingOptions):
@@ -67,10 +70,19 @@ def run(settings: SampleSettings, context: Context) -> Metrics:
     completions: list[Completion] = []
     context.progress.start("sampling", len(encoded))
     portion = max(1, settings.slots // settings.n)
-    for start in range(0, len(encoded), portion):
-        drawn = encoded[start : start + portion]
-        completions += engine.generate(drawn, settings.sampling(context.seed), settings.n)
-        context.progress.advance(len(drawn))
+    portions, sampling = Portions(context.out), settings.sampling(context.seed)
+    for number, start in enumerate(range(0, len(encoded), portion), 1):
+
+        def draw(number: int = number, start: int = start) -> list[dict[str, Any]]:
+            begun = time.perf_counter()
+            found = engine.generate(encoded[start : start + portion], sampling, settings.n)
+            seconds, tokens = time.perf_counter() - begun, sum(len(c.token_ids) for c in found)
+            append_row(context.out / TIMING, {"step": number, "seconds": round(seconds, 4), "tokens": tokens})
+            return [to_json(completion) for completion in found]
+
+        drawn = portions.get(f"from prompt {start}", draw)
+        completions += [from_json(Completion, row) for row in drawn]
+        context.progress.advance(len(encoded[start : start + portion]))
     context.progress.stop()
     engine.close()
     by_id = {prompt.id: prompt for prompt in prompts}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -162,4 +164,13 @@ def fit(
 
 def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
     """Save the model into the stage's folder."""
-    save_model(model, context.out, method=method, base=base, settings=settings.model_dump())
+    shown = {key: _name_of(value) for key, value in settings.model_dump().items()}
+    save_model(model, context.out, method=method, base=_name_of(base), settings=shown)
+
+
+def _name_of(value: Any) -> Any:
+    """A local path by its last part: a model's card is the same, and tells nothing, wherever it was made."""
+    path, colon, function = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if colon and path.endswith(".py"):
+        return f"{Path(path).name}:{function}"
+    return Path(value).name if isinstance(value, str) and os.path.exists(value) else value
