@@ -188,12 +188,29 @@ def report(run_folder: str | None, as_json: bool, browse: bool) -> None:
 @cli.command()
 @click.argument("artifact", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def lineage(artifact: str, as_json: bool) -> None:
-    """Trace a folder or file back to everything that shaped it."""
+@click.option("--svg", metavar="FILE", help="Draw it into this file.")
+@click.option("--forget-annotator", metavar="NAME", help="List what must be made again without this person's answers.")
+def lineage(artifact: str, as_json: bool, svg: str | None, forget_annotator: str | None) -> None:
+    """Trace a folder or file back to everything and everyone that shaped it."""
+    from assent.pipeline import ancestry
     from assent.runs import lineage as tracing
+    from assent.runs.folder import atomic_write_text
 
+    if forget_annotator is not None:
+        found = ancestry.forget(artifact, forget_annotator)
+        click.echo(_json(ancestry.forgetting_as_json(found)) if as_json else ancestry.forgetting_as_text(found))
+        return
     nodes = tracing.trace(artifact)
-    click.echo(tracing.dumps(nodes) if as_json else tracing.as_text(nodes))
+    if svg is not None:
+        atomic_write_text(svg, ancestry.as_svg(nodes))
+        click.echo(svg)
+        return
+    if as_json:
+        behind = [{"people": ancestry.people_as_json(ancestry.people([node]))} for node in nodes]
+        click.echo(_json([tracing.as_json(node) | who for node, who in zip(nodes, behind, strict=True)]))
+    else:
+        people = ancestry.people_as_text(ancestry.people(nodes))
+        click.echo("\n".join(filter(None, (tracing.as_text(nodes), people))))
 
 
 # --- people and models -----------------------------------------------------------------------------------------------

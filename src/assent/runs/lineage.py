@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +126,3 @@ def _leaf(item: InputRecord) -> str:
     if item.path is None:
         return f"{item.source} (hub)"
     return f"{item.source} {item.digest[:SHORT]}" if item.digest else f"{item.source} (store)"
-
-
-def dumps(nodes: tuple[Node, ...]) -> str:
-    """The lineage as indented JSON: a list, one entry for each artifact asked about."""
-    return json.dumps([as_json(node) for node in nodes], indent=2, ensure_ascii=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assent.errors import RunError
-from assent.runs.lineage import as_text, dumps, trace
+from assent.runs.lineage import as_json, as_text, trace
 from assent.runs.manifest import (
     InputRecord,
     Manifest,
@@ -111,7 +111,7 @@ def test_lineage(tmp_path):
         "└─ reward: org/rm (hub)",
     ]
     assert "└─ data: corpus.jsonl dddddddd" in text
-    tree = json.loads(dumps(nodes))[0]
+    tree = json.loads(json.dumps(as_json(nodes[0])))
     assert tree["inputs"][0]["made_by"]["inputs"][0]["made_by"]["stage"] == "base"
     assert [node.manifest.stage for node in trace(tmp_path)] == ["ppo"]
 
