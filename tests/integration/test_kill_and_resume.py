@@ -34,7 +34,7 @@ def start(verb: str, out: Path, folder: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     return output
 
@@ -43,14 +43,14 @@ def interrupt(process: subprocess.Popen[str], out: Path, number: int) -> None:
     """Send a signal at a random moment after the process made its first checkpoint."""
     checkpoints = out.with_name(out.name + ".partial") / "checkpoints"
     before = set(checkpoints.glob("step-*[0-9]"))
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while set(checkpoints.glob("step-*[0-9]")) <= before and time.monotonic() < until and process.poll() is None:
         time.sleep(0.005)
     moment = random.uniform(0.0, 0.2)
     print(f"signal {number} after {moment:.3f} s")
     time.sleep(moment)
     process.send_signal(number)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
 
 
 @pytest.mark.parametrize("verb", COMMANDS)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from assent.errors import StoreError
-from assent.feedback.opening import open_engine, shown_address, write_transaction
+from assent.feedback.opening import connected, open_engine, shown_address, write_transaction
 from assent.feedback.tables import audit, events
 
 
@@ -38,7 +38,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one moment."""
-        with self._explained(), self.engine.connect() as connection:
+        with self._explained(), connected(self.engine) as connection:
             yield connection
 
     @contextmanager

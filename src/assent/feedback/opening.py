@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from assent.errors import StoreError
 from assent.feedback.tables import metadata
@@ -22,6 +23,9 @@ from assent.feedback.tables import metadata
 VERSION_TABLE = "assent_schema"
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one before giving up."""
+GONE_SECONDS = 30.0
+"""How long a store that was there is waited for when its server, or the disk that it lies on, does not answer."""
+_GONE = re.compile("connection refused|could not connect|connection failed|timeout|unable to open database file", re.I)
 _NOTE_LOCK = 0x6E6F7465
 _MIGRATION_LOCK = 0x617373656E74  # any fixed number will do for PostgreSQL's advisory lock; this one spells "assent"
 _NOT_A_STORE = "is not a feedback store but some other database; give the address of a store, or of a new one to make"
@@ -56,6 +60,21 @@ def shown_address(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def connected(engine: Engine) -> Connection:
+    """A connection to a store that was there before; while it does not answer it is asked again, ever less often."""
+    deadline, pause = time.monotonic() + GONE_SECONDS, 0.1
+    while True:
+        try:
+            return engine.connect()
+        except OperationalError as error:
+            state = getattr(error.orig, "sqlstate", None)  # 57P..: PostgreSQL is stopping or starting
+            gone = state.startswith("57P") if state else _GONE.search(str(error.orig))
+            if not gone or time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2.0, 2 * pause)
+
+
 @contextmanager
 def write_transaction(engine: Engine, durable: bool = True) -> Iterator[Connection]:
     """One transaction that no other writer runs beside, in this process or another.
@@ -64,7 +83,7 @@ def write_transaction(engine: Engine, durable: bool = True) -> Iterator[Connecti
     has seen event N will never see a smaller one appear.  One that is not ``durable`` writes no event; it is seen by
     all at its end, and may be lost when the machine dies.
     """
-    with engine.connect() as connection:
+    with connected(engine) as connection:
         connection = connection.execution_options(assent_write=True, assent_durable=durable)
         with connection.begin():
             if engine.dialect.name == "postgresql":

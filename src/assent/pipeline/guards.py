@@ -41,7 +41,19 @@ def disk_full_told(folder: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if isinstance(error, UserError) or not (full or "No space left on device" in str(error)):
+        if isinstance(error, UserError) or not _tells_of_a_full_disk(error):
             raise
         raise RunError(f"{folder}: no space left on the disk; free some and run the same again to go on") from error
+
+
+def _tells_of_a_full_disk(error: BaseException) -> bool:
+    """Itself, or what it came from: torch's writer, closing a file that could not be written, raises one of its own."""
+    while True:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        before = error.__cause__ or error.__context__
+        if before is None:
+            return False
+        error = before

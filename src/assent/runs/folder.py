@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -152,8 +153,10 @@ class RunFolder:
             self.stages.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise RunError(f"{self.path}: a file is in the way of the run's folder; choose another --out") from None
-        except PermissionError:
-            raise RunError(f"{self.path}: no permission to write there; choose another --out") from None
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            raise RunError(f"{self.path}: cannot be written: {error.strerror}; choose another --out") from None
 
     def link(self, name: str, folder: Path) -> None:
         """Point ``<stage>`` at one of the stage's folders, atomically; relatively, so that a moved run still works."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -54,7 +55,12 @@ def lock_holder(path: str | Path) -> dict[str, Any] | None:
 def _guarded(file: Path) -> Generator[IO[bytes]]:
     """The lock file, opened, with every other process kept from looking at it until we are through."""
     while True:
-        stream = open(file, "a+b")  # noqa: SIM115 - closed below, on every way out
+        try:
+            stream = open(file, "a+b")  # noqa: SIM115 - closed below, on every way out
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+            raise RunError(f"{file.parent}: cannot be written: {error.strerror}; choose another --out") from None
         try:
             if fcntl is not None:
                 fcntl.flock(stream, fcntl.LOCK_EX)
