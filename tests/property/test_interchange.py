@@ -16,7 +16,7 @@ from assent.feedback.interchange.importing import import_file
 from assent.feedback.interchange.label_studio_config import Layout
 from assent.feedback.interchange.label_studio_results import read_result, write_result
 from assent.feedback.interchange.orders import reordered
-from assent.feedback.questions import Criterion, Question
+from assent.feedback.questions import Criterion, Question, dense_ranks
 from assent.feedback.responses import (
     Best,
     Labels,
@@ -61,7 +61,8 @@ def responses(draw, question):
     marks = st.booleans()
     match question.task:
         case "ranking":
-            return Ranks(tuple(draw(st.sampled_from([None, 1, 2, 3])) for _ in range(k)))
+            drawn = tuple(draw(st.sampled_from([None, 1, 2, 3])) for _ in range(k))
+            return Ranks(dense_ranks(drawn, "drawn"))  # as the store keeps them
         case "pairwise":
             return Preference(draw(st.integers(-3, 3)), (draw(marks), draw(marks)))
         case "best":

@@ -179,6 +179,7 @@ def test_a_model_that_is_not_its_architectures_own_runs_itself():
     adapted.layers[1].mlp.up_proj = nn.Sequential(adapted.layers[1].mlp.up_proj)  # pyright: ignore
     assert not can_fuse(adapted, cpu)
     assert not can_fuse(tiny_causal("gemma2").trunk, cpu)
+    assert not can_fuse(tiny_causal("llama").trunk.bfloat16(), cpu)
     dropping = tiny_causal("gpt2").trunk.train()
     assert not can_fuse(dropping, cpu)
 

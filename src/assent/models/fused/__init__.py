@@ -24,8 +24,10 @@ def can_fuse(trunk: nn.Module, device: torch.device) -> bool:
 
 
 def _undisturbed(trunk: nn.Module, device: torch.device) -> bool:
-    """A CPU, no dropout, and no hooks on the modules, which would not be called."""
-    return device.type == "cpu" and not any(
+    """A CPU, master weights, no dropout, and no hooks on the modules, which would not be called."""
+    if device.type != "cpu" or any(p.dtype not in (torch.float32, torch.float64) for p in trunk.parameters()):
+        return False
+    return not any(
         (isinstance(part, nn.Dropout) and part.training and part.p > 0)
         or part._forward_hooks  # pyright: ignore[reportPrivateUsage]
         or part._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
