@@ -1,9 +1,10 @@
 """Kills small runs with SIGKILL and asks whether they end with the bits of a run that was never killed.
 
 ``python -m benchmarks.crash --kills 100 [--only sft ppo] [--seed 0]``.  The kills are spread evenly over the algorithms
-and stages.  A third of them strike within the writing of a checkpoint, the others at a moment drawn evenly from the
-run's whole time; half of the runs are killed once more while they go on.  Each run is a process of its own, forked from
-one that has torch loaded.  What is compared: every file of the finished folder, but for the readings of the clock
+and stages.  Half of those of training strike while a checkpoint is being written, the others at anything else that is
+done to the checkpoints, or at a moment drawn evenly from the run's whole time.  A run is killed up to three times as it
+goes on.  Each is a process of its own, forked from one that has torch loaded.
+What is compared: every file of the finished folder, but for the readings of the clock
 (``timing.jsonl``, times in ``manifest.json``) and the feedback store, whose answers are compared as rankings.
 
 The last line is JSON: ``kills``, ``in_save``, ``identical``, ``repeated_max_intervals`` (optimiser steps that were done
@@ -18,8 +19,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,30 +31,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from assent.pipeline.run import run_stage
 from assent.pipeline.schema import load_stage
-from assent.runs.folder import partial_of, read_jsonl
+from assent.runs.folder import CHECKPOINTS, partial_of, read_jsonl
 from assent.runs.manifest import has_manifest, read_manifest
 from assent.training import checkpoint, loop
 from benchmarks.crash_jobs import SAVE_STEPS, Job, jobs, make_workshop
+from benchmarks.crash_runs import count_events, finish, kill_after, kill_at, start
 
-SEED = 5
 _APART = ("timing.jsonl", "manifest.json", "feedback.db", "feedback.db-wal", "feedback.db-shm")
-
-
-class _Quiet:
-    """Says what the stage says into a file."""
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-
-    def say(self, text: str) -> None:
-        with open(self.log, "a", encoding="utf-8") as file:
-            file.write(text + "\n")
-
-    def start(self, label: str, total: int | None) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
 
 
 @dataclass
@@ -64,97 +47,11 @@ class Tally:
 
     kills: int = 0
     in_save: int = 0
+    aimed: int = 0
+    """Kills meant for the writing of a checkpoint; half of them strike up to 3 ms later, when it may have ended."""
     identical: int = 0
     repeated: float = 0.0
-    differing: list[str] = field(default_factory=list)
-
-
-# --- runs in processes of their own ----------------------------------------------------------------------------------
-
-
-def start(job: Job, out: Path, inside: Callable[[], None] = lambda: None) -> int:
-    """Fork a process that runs the job into ``out``; its id.  ``inside`` is called there first."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        os.setpgid(0, 0)
-        inside()
-        quiet = _Quiet(out.with_name("log"))
-        run_stage(job.kind, job.settings, out, seed=SEED, say=quiet.say, progress=quiet)
-        status = 0
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def finish(process: int) -> int:
-    """Wait for a process; minus the number of the signal that ended it, or its exit status."""
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def kill_after(process: int, seconds: float) -> bool:
-    """Kill it when so much time has gone; false when it had ended by itself."""
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
-    status = finish(process)
-    if status > 0:
-        raise SystemExit("a run failed by itself; see the traceback above")
-    return status == -signal.SIGKILL
-
-
-def watch_saves(at: int | None, tell: int, by_itself: bool) -> None:
-    """Within a run: count what it does to its checkpoints; at event ``at`` kill itself, or tell who kills it.
-
-    The events are those of the interpreter's audit: a file is opened, a folder made, renamed or deleted.
-    """
-    seen = 0
-
-    def hook(event: str, given: tuple[Any, ...]) -> None:
-        nonlocal seen
-        if event not in ("open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link"):
-            return
-        if not any(isinstance(x, (str, os.PathLike)) and "checkpoints" in str(x) for x in given):
-            return
-        seen += 1
-        if at is None:
-            os.write(tell, b"+")
-        elif seen == at:
-            if by_itself:
-                os.kill(os.getpid(), signal.SIGKILL)
-            os.write(tell, b"+")
-
-    sys.addaudithook(hook)
-
-
-def count_saves(job: Job, out: Path) -> int:
-    """How many such events an unkilled run has."""
-    reader, writer = os.pipe()
-    process = start(job, out, lambda: watch_saves(None, writer, False))
-    os.close(writer)
-    count = 0
-    while chunk := os.read(reader, 65536):
-        count += len(chunk)
-    os.close(reader)
-    assert finish(process) == 0
-    return count
-
-
-def kill_in_save(job: Job, out: Path, at: int, draw: random.Random) -> bool:
-    """Start the job and kill it at an event of its saving, or up to 3 ms after; false when it ended before."""
-    reader, writer = os.pipe()
-    by_itself = draw.random() < 0.5
-    process = start(job, out, lambda: watch_saves(at, writer, by_itself))
-    os.close(writer)
-    told = os.read(reader, 1)
-    os.close(reader)
-    return kill_after(process, draw.uniform(0.0, 0.003) if told else 0.0)
+    faults: list[str] = field(default_factory=list)
 
 
 # --- one kind of run -------------------------------------------------------------------------------------------------
@@ -174,7 +71,10 @@ class Bench:
         begun = time.perf_counter()
         assert finish(start(self.job, self.out("whole"))) == 0, f"{self.job.name} failed"
         self.seconds = time.perf_counter() - begun
-        self.events = 0
+        self.events = (0, 0)
+        if self.job.trains:
+            self.folder("counted").mkdir()
+            self.events = count_events(self.job, self.out("counted"))
 
     def folder(self, name: str) -> Path:
         return self.home / self.job.name.replace(" ", "-") / name
@@ -182,58 +82,66 @@ class Bench:
     def out(self, name: str) -> Path:
         return self.folder(name) / "out"
 
-    def kill(self, name: str, in_save: bool) -> None:
-        """Kill the run (begun or gone on with) once."""
-        for attempt in range(30):
-            log = self.out(name).with_name("log")
-            log.unlink(missing_ok=True)
-            if in_save and self.job.trains:
-                done = kill_in_save(self.job, self.out(name), self.draw.randint(1, self._events()), self.draw)
-            else:  # a run that had ended before is begun again, and killed earlier
-                share = self.draw.random() * 0.95**attempt
-                done = kill_after(start(self.job, self.out(name)), share * self.seconds)
-            self._count_repeated(name)
-            if done:
-                self.tally.kills += 1
-                checkpoints = partial_of(self.out(name)) / "checkpoints"
-                self.tally.in_save += bool(list(checkpoints.glob("*.tmp")))
-                return
-            shutil.rmtree(self.folder(name))
-            self.folder(name).mkdir()
-        raise SystemExit(f"{self.job.name}: thirty runs ended before they were killed")
+    def round(self, name: str, most: int) -> int:
+        """Kill a run, up to ``most`` times as it goes on; let it end, and compare.  Returns the kills."""
+        struck = missed = 0
+        self.folder(name).mkdir()
+        while struck < most:
+            if self._kill(name, 0.5 if struck else 0.95**missed):
+                struck += 1
+            elif struck:  # what went on has ended
+                break
+            else:
+                missed += 1
+                if missed == 100:
+                    raise SystemExit(f"{self.job.name}: a hundred runs ended before they were killed")
+                shutil.rmtree(self.folder(name))
+                self.folder(name).mkdir()
+        self.tally.identical += struck * self._ends_alike(name)
+        return struck
 
-    def _events(self) -> int:
-        if not self.events:
-            self.folder("counted").mkdir()
-            self.events = count_saves(self.job, self.out("counted"))
-        return self.events
+    def _kill(self, name: str, share: float) -> bool:
+        """Start the run, or go on with it, and kill it within ``share`` of what it does; false when it had ended."""
+        out, draw, tally = self.out(name), self.draw, self.tally
+        begun = time.time()
+        in_save = self.job.trains and 2 * tally.in_save <= tally.kills
+        if in_save or (self.job.trains and draw.random() < 0.5):
+            at = draw.randint(1, max(1, round(share * self.events[in_save])))
+            delay = draw.uniform(0.0, 0.003) if tally.aimed % 2 else None
+            done = kill_at(self.job, out, at, in_save, delay)
+        else:
+            done = kill_after(start(self.job, out), draw.random() * share * self.seconds)
+        self._account(name)
+        if done:
+            asides = (partial_of(out) / CHECKPOINTS).glob("step-*.tmp")
+            tally.kills += 1
+            tally.aimed += in_save
+            tally.in_save += any(aside.stat().st_mtime > begun for aside in asides)  # not one that an earlier kill left
+        return done
 
-    def _count_repeated(self, name: str) -> None:
-        """Steps that were done before the last kill and were, or will have to be, done again."""
+    def _account(self, name: str) -> None:
+        """Count the steps that had been done before the last kill and were done again; keep what is done by now."""
         if not self.job.trains:
             return
-        marks, partial = self.folder(name) / "steps", partial_of(self.out(name))
-        log = self.folder(name) / "log"
-        before = int(marks.read_text()) if marks.exists() else 0
-        rows = len(read_jsonl(partial / "metrics.jsonl"))
-        _, went_on, said = log.read_text().rpartition("going on from step ") if log.exists() else ("", "", "")
-        if before and went_on:
-            self.tally.repeated = max(self.tally.repeated, (before - int(said.split()[0])) / SAVE_STEPS)
-        elif before and (rows < before or self.out(name).exists()):
-            self.tally.repeated = max(self.tally.repeated, before / SAVE_STEPS)
-        marks.write_text("0" if has_manifest(partial) else str(rows))  # one with a manifest repeats nothing
+        folder, partial = self.folder(name), partial_of(self.out(name))
+        done, begun, log = folder / "done", folder / "begun", folder / "log"
+        at = begun.read_text() if begun.exists() else ""
+        if at and done.exists():
+            self.tally.repeated = max(self.tally.repeated, (int(done.read_text()) - int(at)) / SAVE_STEPS)
+        done.write_text(str(0 if has_manifest(partial) else len(read_jsonl(partial / "metrics.jsonl"))))
+        for line in log.read_text().splitlines() if log.exists() else []:
+            if "is damaged" in line:
+                self.tally.faults.append(f"{self.job.name}: {line}")
 
-    def ends_alike(self, name: str) -> bool:
+    def _ends_alike(self, name: str) -> bool:
         """Go on to the end; whether every file has the bits of the unkilled run's."""
-        log = self.out(name).with_name("log")
-        log.unlink(missing_ok=True)
         if finish(start(self.job, self.out(name))) != 0:
-            self.tally.differing.append(f"{self.job.name}: failed as it went on; see {self.folder(name)}")
+            self.tally.faults.append(f"{self.job.name}: failed as it went on; see {self.folder(name)}")
             return False
-        self._count_repeated(name)
+        self._account(name)
         found = differences(self.out("whole"), self.out(name))
         if found:
-            self.tally.differing.append(f"{self.job.name}: {', '.join(found)} differ; see {self.folder(name)}")
+            self.tally.faults.append(f"{self.job.name}: {', '.join(found)} differ; see {self.folder(name)}")
         else:
             shutil.rmtree(self.folder(name))
         return not found
@@ -275,9 +183,9 @@ def overhead(home: Path, steps: int) -> float:
         checkpoint.write_checkpoint = timed("written", time.thread_time, checkpoint.write_checkpoint)
         ran = loop.Training.run
 
-        def run(training: Any) -> None:
+        def run(self: loop.Training) -> None:
             begun = time.perf_counter()
-            ran(training)
+            ran(self)
             os.write(writer, json.dumps({**spent, "all": time.perf_counter() - begun}).encode())
 
         loop.Training.run = run
@@ -313,13 +221,7 @@ def crash(kills: int, only: list[str], seed: int, home: Path) -> Tally:
         draw = random.Random(f"{seed} {job.name}")
         bench, left = Bench(job, home, draw, tally), wanted
         while left:
-            name = f"killed-{left}"
-            bench.folder(name).mkdir()
-            times = min(left, draw.choice((1, 2)))
-            for _ in range(times):
-                bench.kill(name, in_save=(tally.kills % 3) != 2 if job.trains else False)
-            tally.identical += times * bench.ends_alike(name)
-            left -= times
+            left -= bench.round(f"killed-{left}", min(left, draw.randint(1, 3)))
         print(f"{job.name:24} {wanted:3} kills, {bench.seconds:5.1f} s unkilled", flush=True)
     return tally
 
@@ -341,9 +243,9 @@ def main(arguments: list[str] | None = None) -> int:
         cost = overhead(home, given.steps)
     finally:
         os.chdir(before)
-    for line in tally.differing:
+    for line in tally.faults:
         print(line)
-    if not tally.differing:
+    if not tally.faults:
         shutil.rmtree(home)
     print(f"{tally.identical} of {tally.kills} ended with the same bits, {tally.in_save} killed within a save")
     result = {
@@ -354,7 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
         "checkpoint_overhead": round(cost, 5),
     }
     print(json.dumps(result))
-    return int(tally.identical != tally.kills)
+    return int(bool(tally.faults))
 
 
 if __name__ == "__main__":

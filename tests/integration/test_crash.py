@@ -20,4 +20,5 @@ def test_killed_runs_end_with_the_same_bits() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["kills"] == found["identical"] == 9
+    assert found["in_save"] / found["kills"] >= 0.2
     assert found["repeated_max_intervals"] <= 1

@@ -134,6 +134,7 @@ class Evaluation(Callback):
             aside.unlink(missing_ok=True)
             link_or_copy(folder / name, aside)
             os.replace(aside, file)
+            aside.unlink(missing_ok=True)  # a rename between two names of one file leaves both
 
 
 class MetricsLog(Callback):
@@ -224,6 +225,7 @@ class ShowProgress(Callback):
 def _write_weights(path: Path, roles: Roles) -> None:
     path.parent.mkdir(exist_ok=True)
     aside = path.with_suffix(".tmp")
+    aside.unlink(missing_ok=True)  # a kill may have left it as another name of a checkpoint's file
     with open(aside, "wb") as file:
         torch.save({name: module.state_dict() for name, module in roles.trained.items()}, file)
         file.flush()

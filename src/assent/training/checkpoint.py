@@ -25,6 +25,8 @@ from assent.runs.folder import sync_folder
 FORMAT = 2
 _STATE = "state.pt"
 _SEAL = "seal.json"
+_RETIRED = ".old.tmp"
+"""Behind the name of a checkpoint while another of its name takes its place."""
 
 
 class Checkpoint(NamedTuple):
@@ -106,7 +108,7 @@ def write_checkpoint(aside: Path, state: dict[str, Any], keep: int) -> Path:
             os.fsync(file.fileno())
         sync_folder(aside)
         if final.exists():
-            retired = final.with_name(f"{final.name}.old.tmp")
+            retired = final.with_name(final.name + _RETIRED)
             shutil.rmtree(retired, ignore_errors=True)
             os.replace(final, retired)
             os.replace(aside, final)
@@ -125,6 +127,10 @@ def write_checkpoint(aside: Path, state: dict[str, Any], keep: int) -> Path:
 def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest whole checkpoint of ``folder``, or ``None``.  A damaged one is named, the one before it taken, and it
     is deleted, so that it is never counted among those to keep."""
+    for retired in folder.glob(f"step-*{_RETIRED}"):
+        final = retired.with_name(retired.name.removesuffix(_RETIRED))
+        if not final.exists():  # killed between the two renames
+            os.replace(retired, final)
     damaged: list[Path] = []
     found: Checkpoint | None = None
     for path in reversed(_complete(folder)):

@@ -1,5 +1,6 @@
 """Evaluation, early stopping, the best weights, the metrics file, and signals."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from tiny_runs import supervised_task, train, weights
 from assent.errors import RecipeError
 from assent.testing.tiny import tiny_reward
 from assent.training.callbacks import Evaluation, MetricsLog, StepEvent, read_metrics
+from assent.training.checkpoint import Saver, load_newest
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
 from assent.training.supervised import evaluate_loss, split_examples
@@ -75,6 +77,29 @@ def test_the_best_weights_come_back(tmp_path: Path):
     watched.load_best(roles)
     assert float(first[0, 0].detach()) == 2.0
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["best.pt"]
+
+
+@pytest.mark.parametrize("killed_while_going_on", [False, True])
+def test_new_best_weights_leave_those_in_the_checkpoints_alone(tmp_path: Path, killed_while_going_on: bool):
+    roles, folder = Roles(reward=tiny_reward()), tmp_path / "checkpoints"
+    first = evaluation([2.0], tmp_path, keep_best=True)
+    first.after_step(StepEvent(1, 3, {}, 0.0, 0, roles))
+    with contextlib.closing(Saver(folder, 2)) as saver:
+        saver.begin(1, {"evaluation": first.state()}, first.files())
+    if killed_while_going_on:
+        os.link(folder / "step-00000001" / "best.pt", folder / "best.tmp")
+    found = load_newest(folder, print)
+    assert found is not None
+    then = evaluation([1.0], tmp_path, keep_best=True)
+    if not killed_while_going_on:
+        then.restore(found.state["evaluation"], found.folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "step-00000001"]
+    with torch.no_grad():
+        next(roles.trained["reward"].parameters()).fill_(7.0)
+    then.after_step(StepEvent(2, 3, {}, 0.0, 0, roles))
+    said: list[str] = []
+    again = load_newest(folder, said.append)
+    assert (again is not None and again.state["step"], said) == (1, [])
 
 
 def test_a_run_ends_with_its_best_weights_and_their_figures(tmp_path: Path):

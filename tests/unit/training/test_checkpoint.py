@@ -184,3 +184,23 @@ def test_what_goes_wrong_in_the_thread_is_told(tmp_path: Path, monkeypatch: pyte
             saver.begin(2, {}, {}) if told == "begin" else getattr(saver, told)()
         saver.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_another_was_about_to_replace_is_found_after_a_kill(tmp_path: Path, monkeypatch: Any):
+    save(tmp_path, 1, 2)
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        if target.name == "step-00000002":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 2)
+    assert not (tmp_path / "step-00000002").exists()
+    loaded = load_newest(tmp_path, silent)
+    assert loaded is not None
+    assert loaded.state["step"] == 2
+    assert loaded.folder == tmp_path / "step-00000002"
