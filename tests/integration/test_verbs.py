@@ -256,7 +256,7 @@ def test_the_template_stops_for_people_and_goes_on_to_a_report(
             count = len(question.completion_ids)
             store.add_ranking(question.id, "ann", range(1, count + 1), order=tuple(range(count)))
     assert main(["label", "status", "runs/project/feedback.db"]) == 0
-    assert "4 questions, 4 rankings" in capsys.readouterr().out
+    assert "4 questions, 4 answers" in capsys.readouterr().out
     assert main(["label", "export", "runs/project/feedback.db", "--out", "rankings.jsonl"]) == 0
     assert len(rows(Path(), "rankings.jsonl")) == 4
 
