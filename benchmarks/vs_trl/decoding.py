@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from assent.pipeline.schema import stage_schemas
 from benchmarks.vs_trl.data import Shape, Texts, make_models, prompts, write_rows
 from benchmarks.vs_trl.environments import TRL, VLLM
 from benchmarks.vs_trl.process import TUNED_ALLOCATOR, Run, run_job, write_json
@@ -50,10 +49,9 @@ class DecodeBench:
             "slots": self.batch,
             "max-new-tokens": self.new,
             "min-new-tokens": self.new,
+            "rollout-dtype": precision,
             "out": out,
         }
-        if "dtype" in stage_schemas()["sample"].properties:
-            options["dtype"] = precision
         words = [
             "-m",
             "assent",

@@ -83,7 +83,7 @@ def stage_settings(work: Work, models: dict[str, Path], data: Path, precision: P
         **work.settings,
     }
     if work.rollouts:
-        settings |= {"max_new_tokens": work.new, "min_new_tokens": work.new}
+        settings |= {"max_new_tokens": work.new, "min_new_tokens": work.new, "rollout_dtype": precision}
     if work.name == "ppo":
         settings["reward"] = str(models["reward"])
     return settings
