@@ -45,7 +45,8 @@ def accumulate(
     """
     counts = {name: part.count for name, part in algorithm.weights(batch, settings).items()}
     sums: Sums = {}
-    for rows in microbatch_rows(batch, token_budget, roles.unpadded):
+    unpadded = roles.unpadded
+    for rows in microbatch_rows(batch, token_budget, unpadded):
         micro = batch.select(rows)
         parts = algorithm.weights(micro, settings)
 
@@ -58,7 +59,7 @@ def accumulate(
                 total.backward()
             add_means(sums, loss.metrics)
 
-        size = int(micro.mask.sum()) if roles.unpadded else micro.tokens.numel()
+        size = int(micro.mask.sum()) if unpadded else micro.tokens.numel()
         if size <= token_budget or micro.rows == 1:
             backward(roles.forward(micro, algorithm.outputs))
         else:

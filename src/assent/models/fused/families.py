@@ -12,34 +12,18 @@ from transformers.pytorch_utils import Conv1D
 from assent.models.fused.attention import AttentionShape
 from assent.models.fused.functions import Linear, Norm
 from assent.models.fused.trunk import Block, Trunk
-
-_ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions that do not depend on how long the row is."""
-
-
-class NotPlain(Exception):
-    """A part is not the architecture's own, as with an adapter: the model runs itself then."""
+from assent.models.plain import NotPlain, attends_plainly
 
 
 def describe(trunk: Any) -> Trunk | None:
     """The trunk's description over its own parameters; ``None`` for an architecture, or a variant, that is not here."""
     build = FAMILIES.get(type(trunk).__name__)
-    config = getattr(trunk, "config", None)
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if build is None or rotation not in _ROTATIONS or _window(config):
+    if build is None or not attends_plainly(trunk.config):
         return None
     try:
         return build(trunk)
     except NotPlain:
         return None
-
-
-def _window(config: Any) -> bool:
-    """Whether some layer attends only to the latest tokens."""
-    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if window is None or (kinds is not None and "sliding_attention" not in kinds):
-        return False
-    return window < config.max_position_embeddings
 
 
 def _linear(*modules: Any) -> Linear:
@@ -99,7 +83,7 @@ def _llama_block(layer: Any) -> Block:
 
 
 def _gpt2(trunk: Any) -> Trunk:
-    if any(hasattr(block, "crossattention") or block.attn.scale_attn_by_inverse_layer_idx for block in trunk.h):
+    if trunk.config.scale_attn_by_inverse_layer_idx:
         raise NotPlain
     return Trunk(
         embedding=_embedding(trunk.wte),

@@ -6,7 +6,7 @@ The states between blocks stay in the precision of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,7 @@ def add_and_norm(states: Tensor, delta: Tensor | None, norm: Norm, dtype: torch.
 
 
 class _Take(torch.autograd.Function):
-    """Rows of a matrix; the backward pass adds whole rows, which indexing's own does element by element."""
+    """Rows of a matrix; the backward pass adds them up in their order."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, places: Tensor) -> Tensor:
@@ -156,6 +156,3 @@ class _Take(torch.autograd.Function):
 def take(states: Tensor, places: Tensor) -> Tensor:
     """[..., D] the rows of ``states`` [N, D] at ``places`` [...]."""
     return _Take.apply(states, places)  # pyright: ignore[reportReturnType]
-
-
-Activation = Callable[[Tensor], Tensor]

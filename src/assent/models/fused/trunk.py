@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from assent.models.fused.attention import AttentionShape, attention
-from assent.models.fused.functions import Activation, Linear, Norm, add_and_norm, gated, linear, take
+from assent.models.fused.functions import Linear, Norm, add_and_norm, gated, linear, take
 from assent.models.fused.rows import PackedRows, pack_rows
 
 
@@ -27,7 +27,7 @@ class Block:
     """Gate and up-projection side by side where ``activation`` is ``None`` (SwiGLU)."""
     down: Linear
     shape: AttentionShape
-    activation: Activation | None = None
+    activation: Callable[[Tensor], Tensor] | None = None
     parallel: bool = False
     """Attention and MLP both read the block's input (GPT-NeoX)."""
     head_norms: tuple[Norm, Norm] | None = None

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from assent.models.plain import NotPlain, attends_plainly
 from assent.rollout.decoders.gpt2 import gpt2_weights
 from assent.rollout.decoders.gpt_neox import gpt_neox_weights
 from assent.rollout.decoders.llama import llama_weights
-from assent.rollout.decoders.parts import NotPlain
 from assent.rollout.decoders.transformer import TorchDecoder
 from assent.rollout.decoders.weights import Weights
 from assent.rollout.native.decoder import NativeDecoder, runs_natively
@@ -26,9 +26,6 @@ DECODERS: dict[str, Callable[[Any], Weights]] = {
 }
 """By the name of the model's class."""
 
-_ROTATIONS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions that do not depend on how long the row is by now."""
-
 
 def fast_weights(model: Any) -> Weights | None:
     """The model's weights as they are now, for a decoder.
@@ -37,9 +34,7 @@ def fast_weights(model: Any) -> Weights | None:
     weights once.  ``None`` for an architecture, or a variant of one, that has no fast decoder.
     """
     build = DECODERS.get(type(model).__name__)
-    config = model.config
-    rotation = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if build is None or rotation not in _ROTATIONS or _window(config) or getattr(config, "add_cross_attention", False):
+    if build is None or not attends_plainly(model.config):
         return None
     try:
         weights = build(model)
@@ -57,12 +52,3 @@ def decoder_of(weights: Weights, dtype: torch.dtype, length: int) -> tuple[Calla
         )
     weights = weights.to(dtype)
     return lambda slots: TorchDecoder(weights, slots, length), TorchDecoder.slot_bytes(weights, length)
-
-
-def _window(config: Any) -> bool:
-    """Whether some layer attends only to the latest tokens."""
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if window is None or (kinds is not None and "sliding_attention" not in kinds):
-        return False
-    return window < config.max_position_embeddings

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from assent.models.plain import NotPlain
 from assent.rollout.decoders.weights import Affine, Norm, turns_of
-
-
-class NotPlain(Exception):
-    """A module is not the architecture's own, as with an adapter: the model runs itself then."""
 
 
 def affine(module: Any) -> Affine:
