@@ -225,9 +225,11 @@ cli.add_command(label)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True, help="Length of answers.")
 @click.option("--temperature", type=click.FloatRange(min=0.0), default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the sampling.")
-def chat(model: str, against: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
+@click.option("--blind", is_flag=True, help="Hide which model is which until you have said which answer is better.")
+@click.option("--store", metavar="STORE", help="Feedback store that keeps your verdicts.")
+@click.option("--name", help="Whose verdicts they are; your login when left out.")
+def chat(model: str, against: str | None, **options: Any) -> None:
     """Talk to a model, or to two side by side."""
-    options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     import_module("assent.pipeline.chat").chat(model, against, **options)
 
 
