@@ -17,6 +17,7 @@ from benchmarks.vs_trl.works import Precision, Work, stage_settings, trl_job
 
 SEED = 0
 """Of assent's stage; with it the order of the rows is known, and TRL gets them in that order."""
+TRIES = 10
 TOLERANCE = 1e-3
 """How far the two gradients may be from one another, relative to their norm."""
 
@@ -39,7 +40,7 @@ class Bench:
         data = write_rows(folder / f"{work.name}.jsonl", rows)
         return cls(work, {"policy": policy, "reward": reward}, folder, data, shape.vocabulary)
 
-    def trl(self, precision: Precision, steps: int, gradient: Path | None = None) -> Run:
+    def trl(self, precision: Precision, steps: int, gradient: Path | None = None, seed: int = 0) -> Run:
         """TRL's run, with the tuned allocator."""
         environment = TRL_PPO if self.work.name == "ppo" else TRL
         job, result = self.folder / "trl.json", self.folder / "trl-result.json"
@@ -51,6 +52,7 @@ class Bench:
             "result": str(result),
             "scratch": str(self.folder / "trl-out"),
             "gradient": gradient and str(gradient),
+            "seed": seed,
         }
         script = Path(__file__).parent / "trl_side.py"
         words = [str(script), str(write_json(job, settings))]
@@ -78,7 +80,7 @@ class Bench:
     def check_gradient(self) -> float:
         """The relative distance of the two sides' gradients of the same batch, or of the same rollouts, in float32."""
         gradient, result = self.folder / "gradient.pt", self.folder / "gradient.json"
-        self.trl("float32", 1, gradient)
+        self._record(gradient)
         settings = stage_settings(self.work, self.models, self.data, "float32", self.work.steps)
         job: dict[str, Any] = {
             "work": self.work.name,
@@ -91,3 +93,14 @@ class Bench:
         words = ["-m", "benchmarks.vs_trl.assent_gradient", str(write_json(self.folder / "gradient-job.json", job))]
         run_job(sys.executable, words, self.folder / "gradient.log")
         return float(json.loads(result.read_text(encoding="ascii"))["relative"])
+
+    def _record(self, gradient: Path) -> None:
+        """TRL's first batch and its gradient; rollouts in which the padding token was sampled are drawn again.
+
+        TRL's PPO takes that token for padding wherever it stands, and leaves it out; here it is a token like another.
+        """
+        for seed in range(TRIES):
+            self.trl("float32", 1, gradient, seed)
+            if not json.loads((self.folder / "trl-result.json").read_text(encoding="ascii"))["sampled_padding"]:
+                return
+        sys.exit(f"{self.work.name}: the padding token was sampled {TRIES} times in turn; is the model random?")

@@ -62,6 +62,7 @@ def common(job: dict[str, Any]) -> dict[str, Any]:
         "disable_tqdm": True,
         "max_grad_norm": 0.0 if job.get("gradient") else 1.0,
         "gradient_checkpointing": job["checkpointing"],
+        "seed": job["seed"],
     }
 
 
@@ -135,9 +136,13 @@ def count_tokens(trainer: Any, counts: list[int]) -> None:
     trainer.compute_loss = counted
 
 
+def sampled(rollouts: dict[str, Any]) -> Any:
+    """What PPO's policy wrote [B, T]."""
+    return rollouts["sequences"][:, rollouts["queries"].shape[1] :]
+
+
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    torch.manual_seed(0)
     seen: dict[str, Any] = {}
     counts: list[int] = []
     clock = Clock()
@@ -154,7 +159,9 @@ def main() -> None:
     trainer.train()
     if job.get("gradient"):
         torch.save(seen, job["gradient"] + ".seen")
-    result = {"seconds": clock.seconds(), "tokens": counts}
+    rollouts = seen.get("rollouts", {})
+    padded = "queries" in rollouts and bool((sampled(rollouts) == trainer.processing_class.pad_token_id).any())
+    result = {"seconds": clock.seconds(), "tokens": counts, "sampled_padding": padded}
     Path(job["result"]).write_text(json.dumps(result), encoding="ascii")
 
 
