@@ -1,11 +1,12 @@
 """200 annotators at once against the labelling app, then a ``kill -9`` of it, on SQLite and on PostgreSQL.
 
-    python -m benchmarks.label_load [--annotators 200] [--seconds 60] [--think 5] [--questions 2000]
+    python -m benchmarks.label_load [--annotators 200] [--seconds 60] [--think 5] [--questions 2000] [--only SQLite]
 
 The server is a process of its own, reached through HTTP; annotators think for an exponential time of mean ``--think``
 seconds, open a question, rank it and go on.  A time is that of one request, a page or an answer; an answer is on
-the disk before it is acknowledged.  In the middle of the load the server is killed and started again; at the end every
-answer that was acknowledged must be in the store exactly once.  The last line is JSON, of the database that did worse.
+the disk before it is acknowledged.  Times count once everybody has joined and thought for the first time.  In the
+middle of the load the server is killed and started again; at the end every answer that was acknowledged must be in the
+store exactly once.  The last line is JSON, of the database that did worse.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ import tempfile
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -46,7 +49,10 @@ class Load:
     def __init__(self) -> None:
         self.times: list[float] = []
         self.acknowledged: list[tuple[str, int]] = []
-        self.measuring = True
+        self.measuring = False
+        self.joined = 0
+        self.begun = asyncio.Event()
+        self.until = 0.0
 
 
 def start(store: str, port: int) -> subprocess.Popen[bytes]:
@@ -60,7 +66,7 @@ def start(store: str, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("the server did not come up")
 
 
-async def annotate(load: Load, base: str, token: str, name: str, think: float, until: float) -> None:
+async def annotate(load: Load, base: str, token: str, name: str, think: float) -> None:
     """One person: joins, then answers until the time is over, and sends again what was not acknowledged."""
     draw = random.Random(name)
     # An address of one's own, as people have: the limit on attempts to get in counts by address.
@@ -69,8 +75,10 @@ async def annotate(load: Load, base: str, token: str, name: str, think: float, u
     async with httpx.AsyncClient(base_url=base, transport=transport, follow_redirects=True, timeout=30) as client:
         page = await client.get(f"/join/{token}")
         page = await client.post(f"/join/{token}", data=dict(HIDDEN.findall(page.text)))
+        load.joined += 1
+        await load.begun.wait()
         await asyncio.sleep(draw.uniform(0, think))
-        while time.monotonic() < until:
+        while time.monotonic() < load.until:
             fields = dict(HIDDEN.findall(page.text))
             if "key" not in fields:
                 return
@@ -102,10 +110,15 @@ async def run(load: Load, store: str, tokens: dict[str, str], seconds: float, th
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = start(store, port)
-    until = time.monotonic() + seconds
     base = f"http://127.0.0.1:{port}"
-    people = [asyncio.ensure_future(annotate(load, base, t, n, think, until)) for n, t in tokens.items()]
+    people = [asyncio.ensure_future(annotate(load, base, t, n, think)) for n, t in tokens.items()]
     try:
+        while load.joined < len(people) and not any(person.done() for person in people):
+            await asyncio.sleep(0.1)
+        load.until = time.monotonic() + think + seconds
+        load.begun.set()
+        await asyncio.sleep(think)
+        load.measuring = True
         await asyncio.sleep(seconds * 0.7)
         load.measuring = False
         os.kill(process.pid, signal.SIGKILL)
@@ -142,25 +155,35 @@ def measure(store: str, given: argparse.Namespace) -> dict[str, float]:
     }
 
 
+@contextmanager
+def new_database() -> Iterator[str]:
+    """The address of a PostgreSQL database that is dropped at the end."""
+    name = f"assent_load_{uuid.uuid4().hex[:12]}"
+    server = create_engine(SERVER, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield make_url(SERVER).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotators", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--think", type=float, default=5.0)
     parser.add_argument("--questions", type=int, default=2000)
+    parser.add_argument("--only", choices=("SQLite", "PostgreSQL"))
     given = parser.parse_args()
     found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        found["SQLite"] = measure(str(Path(folder) / "feedback.sqlite"), given)
-    name = f"assent_load_{uuid.uuid4().hex[:12]}"
-    server = create_engine(SERVER, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        found["PostgreSQL"] = measure(make_url(SERVER).set(database=name).render_as_string(hide_password=False), given)
-    finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    if given.only != "PostgreSQL":
+        with tempfile.TemporaryDirectory() as folder:
+            found["SQLite"] = measure(str(Path(folder) / "feedback.sqlite"), given)
+    if given.only != "SQLite":
+        with new_database() as address:
+            found["PostgreSQL"] = measure(address, given)
     worse = max(found, key=lambda database: found[database]["p95_ms"])
     for database in sorted(found, key=lambda one: one == worse):
         print(f"{database}:")

@@ -43,6 +43,10 @@ class StoreError(UserError):
     """A feedback store that cannot be opened, or an answer that it refuses."""
 
 
+class StoreAwayError(StoreError):
+    """A feedback store whose database does not answer now; what was asked of it may be asked again."""
+
+
 class ExchangeError(UserError):
     """Another labelling tool that is away, refuses, or gives what cannot be used."""
 

@@ -12,9 +12,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, make_url, text
 
 from assent.errors import StoreError
-from assent.feedback.opening import VERSION_TABLE, open_engine
+from assent.feedback.opening import open_engine
 from assent.feedback.store import FeedbackStore
-from assent.feedback.tables import metadata
+from assent.feedback.tables import VERSION_TABLE, metadata
 from assent.testing.feedback_store import FeedbackStoreTests, make_question
 
 SERVER = os.environ.get("ASSENT_TEST_POSTGRES", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")

@@ -1,14 +1,20 @@
 """A store of every released schema opens, and means what it meant."""
 
 import json
+from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from assent.feedback.opening import VERSION_TABLE
+from assent.feedback import migrations
+from assent.feedback.answers import Answer
+from assent.feedback.responses import Ranks, Skipped
 from assent.feedback.store import FeedbackStore
+from assent.feedback.tables import NEWEST, VERSION_TABLE
+from assent.testing.feedback_store import make_question
 from tests.contracts.test_feedback_store import check_schema, postgres_url  # noqa: F401
 
 ROWS_OF_0001 = [
@@ -33,20 +39,28 @@ def address(request, tmp_path):
     return f"sqlite:///{tmp_path / 'feedback.sqlite'}"
 
 
-def make_released(address, revision):
-    """A store as that release left it."""
+def move(address, how, revision):
+    """Up or down to a revision."""
     engine = create_engine(address)
     config = Config()
     config.set_main_option("script_location", "assent.feedback:migrations")
     config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        config.attributes.update(connection=connection, version_table=VERSION_TABLE)
+        how(config, revision)
+    engine.dispose()
+
+
+def make_released(address, revision):
+    """A store as that release left it."""
+    move(address, command.upgrade, revision)
+    engine = create_engine(address)
     values = {
         "question": json.dumps(QUESTION),
         "first": json.dumps({"ranks": [1, 2], **ANSWER}),
         "second": json.dumps({"ranks": [None, 1], **ANSWER}),
     }
     with engine.begin() as connection:
-        config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-        command.upgrade(config, revision)
         for row in ROWS_OF_0001:
             connection.execute(text(row), {name: value for name, value in values.items() if f":{name}" in row})
         if engine.dialect.name == "postgresql":
@@ -91,16 +105,33 @@ def test_0001_keeps_its_meaning(address):
     check_schema(address)
 
 
+def test_0002_is_counted_anew(address):
+    with FeedbackStore.open(address) as store:
+        store.add_questions([make_question(n) for n in range(4)])
+        ranks = Ranks((1, 2, 3))
+        store.work.set_gold("q3", ranks)
+        store.add_answers([Answer(f"q{n}", name, ranks) for n in (0, 1, 3) for name in ("ann", "bob")])
+        store.add_answer(Answer("q2", "ann", Skipped("why not")))
+        before = [store.work.progress(name) for name in ("ann", "bob", "cat")]
+    move(address, command.downgrade, "0002")
+    with FeedbackStore.open(address) as store:
+        assert [store.work.progress(name) for name in ("ann", "bob", "cat")] == before
+        assert [(one.answered, one.skipped) for one in before] == [(2, 1), (2, 0), (0, 0)]
+        store.undo(store.last_answer("bob", "q0"), "bob")
+        assert store.work.progress("bob").answered == 1
+    check_schema(address)
+
+
+def test_newest_revision_is_the_one_that_the_code_names():
+    assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() == NEWEST
+
+
 def test_0001_and_back_again(address):
     make_released(address, "0001")
     FeedbackStore.open(address).close()
+    move(address, command.downgrade, "0001")
     engine = create_engine(address)
-    config = Config()
-    config.set_main_option("script_location", "assent.feedback:migrations")
-    config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-        command.downgrade(config, "0001")
+    with engine.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM events")).scalar_one() == 9
     engine.dispose()
     with FeedbackStore.open(address) as store:

@@ -25,6 +25,8 @@ from assent.types import Demonstration, Judgement, Ranking, RankingKind
 
 ERASED = "erased:"
 """Begins the pseudonym that an erased person's tombstones keep."""
+SIMULATED = "simulated:"
+"""Begins the name of every simulated annotator, and of nobody else."""
 FAILED = "failed"
 """The criterion of the judgement that an answer failed, where it was to be rated or labelled."""
 MAX_NAME = 200

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
-from assent.errors import StoreError
+from assent.errors import StoreAwayError
 from assent.feedback.opening import connected, open_engine, shown_address, write_transaction
 from assent.feedback.tables import audit, events
 
@@ -24,6 +24,7 @@ class Database:
         self.engine = engine
         # SQLite lets writers of one process poll for the lock; here they queue.
         self._turn = threading.Lock()
+        self._moment = threading.local()
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> Database:
@@ -37,14 +38,36 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees one moment."""
+        """A transaction that reads."""
+        shared: Connection | None = getattr(self._moment, "connection", None)
+        if shared is not None:
+            yield shared
+            return
         with self._explained(), connected(self.engine) as connection:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction that no other writer runs beside, on the disk when it ends."""
-        with self._explained(), self._turn, write_transaction(self.engine) as connection:
+    def one_transaction(self) -> Iterator[None]:
+        """All that this thread reads in the block is read in one transaction: one connection, asked for once.
+
+        What is written meanwhile may not be seen in it, this thread's own writes included.
+        """
+        with self.reading() as connection:
+            outermost = getattr(self._moment, "connection", None) is None
+            self._moment.connection = connection
+            try:
+                yield
+            finally:
+                if outermost:
+                    del self._moment.connection
+
+    @contextmanager
+    def writing(self, notes: bool = False) -> Iterator[Connection]:
+        """A transaction that no other writer runs beside, on the disk when it ends.
+
+        ``notes``: nor one of :meth:`noting`, because it notes something itself.
+        """
+        with self._explained(), self._turn, write_transaction(self.engine, notes=notes) as connection:
             yield connection
 
     @contextmanager
@@ -67,7 +90,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise StoreError(
+            raise StoreAwayError(
                 f"{self.address}: the database did not answer ({error.orig}); nothing was changed"
             ) from error
 

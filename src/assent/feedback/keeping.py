@@ -3,22 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, literal, null, select, union_all
 
 from assent.errors import StoreError
 from assent.feedback.answers import Answer, check_annotator, payload_of
 from assent.feedback.database import append_event
 from assent.feedback.gold import gold_score
 from assent.feedback.questions import Question
-from assent.feedback.responses import Response, in_store_order, response_of
-from assent.feedback.rows import add_instructions, chunks, load_questions, refresh_given
+from assent.feedback.responses import SKIP, Response, in_store_order, response_of
+from assent.feedback.rows import GOLD, add_instructions, chunks, no_question, question_of, question_rows, refresh_given
 from assent.feedback.tables import answered, events, golds, leases, questions
+from assent.feedback.tallies import Change, add_to_tallies
 
 Key = tuple[str, str]
 """Question id and annotator."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    event: int | None
+    kind: str
+
+
+_NONE = _Standing(None, "")
+_INSERT_EVENTS = insert(events).returning(events.c.id, sort_by_parameter_order=True)
+_QUESTIONS = question_rows().where(questions.c.id.in_(bindparam("ids", expanding=True)))
+_LEASE = "lease"
+_BEFORE = union_all(
+    *(
+        select(table.c.question_id, table.c.annotator, event.label("event_id"), kind.label("kind")).where(
+            table.c.question_id.in_(bindparam("ids", expanding=True)),
+            table.c.annotator.in_(bindparam("names", expanding=True)),
+        )
+        for table, event, kind in ((answered, answered.c.event_id, answered.c.kind), (leases, null(), literal(_LEASE)))
+    )
+)
 
 
 def keep_answers(connection: Connection, given: Sequence[Answer]) -> list[int]:
@@ -34,13 +57,20 @@ def keep_answers(connection: Connection, given: Sequence[Answer]) -> list[int]:
 
 def take_back(connection: Connection, event_id: int, annotator: str) -> int:
     """See :meth:`FeedbackStore.undo`."""
-    mine = select(answered.c.question_id).where(answered.c.event_id == event_id, answered.c.annotator == annotator)
-    question_id = connection.execute(mine).scalar_one_or_none()
-    if question_id is None:
+    mine = (
+        select(answered.c.question_id, answered.c.kind, questions.c.project, questions.c.state)
+        .join(questions, questions.c.id == answered.c.question_id)
+        .where(answered.c.event_id == event_id, answered.c.annotator == annotator)
+    )
+    row = connection.execute(mine).one_or_none()
+    if row is None:
         raise StoreError(f"event {event_id} is no standing answer of '{annotator}'; only one's own can be undone")
-    connection.execute(delete(answered).where(answered.c.question_id == question_id, answered.c.annotator == annotator))
-    refresh_given(connection, questions.c.id == question_id)
-    return append_event(connection, "undo", annotator=annotator, question_id=question_id, supersedes=event_id)
+    connection.execute(_of(answered, (row.question_id, annotator)))
+    skip = row.kind == SKIP
+    refresh_given(connection, questions.c.id == row.question_id, -int(not skip))
+    if row.state != GOLD:
+        add_to_tallies(connection, {(annotator, row.project): (-int(not skip), -int(skip))})
+    return append_event(connection, "undo", annotator=annotator, question_id=row.question_id, supersedes=event_id)
 
 
 def _sent_before(connection: Connection, given: Sequence[Answer]) -> dict[tuple[str, str], int]:
@@ -58,27 +88,24 @@ def _sent_before(connection: Connection, given: Sequence[Answer]) -> dict[tuple[
 
 
 def _keep(connection: Connection, fresh: Sequence[Answer]) -> list[int]:
-    asked = load_questions(connection, {answer.question_id for answer in fresh})
-    before = _standing(connection, set(asked))
-    replaced = set(before)
+    asked, states = _asked(connection, {answer.question_id for answer in fresh})
+    before, leased = _before(connection, fresh)
+    replaced = dict(before)
     for answer in fresh:
         key = (answer.question_id, answer.annotator)
-        _check_turn(answer, before.get(key))
+        _check_turn(answer, before.get(key, _NONE).event)
         # 0 is no event: a second answer to the same question in this batch finds its match taken.
-        before[key] = 0
+        before[key] = _Standing(0, "")
     seen = {asked[a.question_id].instructions if a.instructions is None else a.instructions for a in fresh}
     texts = {text: add_instructions(connection, text) for text in seen}
     rows = [_event_row(answer, asked[answer.question_id], texts) for answer in fresh]
-    made = connection.execute(insert(events).returning(events.c.id, sort_by_parameter_order=True), rows)
+    made = connection.execute(_INSERT_EVENTS, rows)
     numbers = [int(number) for number in made.scalars()]
-    expected = _expected(connection, asked)
-    leased = _leased(connection, set(asked))
-    for answer in fresh:
-        key = (answer.question_id, answer.annotator)
-        if key in replaced:
-            connection.execute(_of(answered, key))
-        if key in leased:
-            connection.execute(_of(leases, key))
+    expected = _expected(connection, [name for name, state in states.items() if state == GOLD])
+    for key in replaced:
+        connection.execute(_of(answered, key))
+    for key in leased:
+        connection.execute(_of(leases, key))
     connection.execute(
         insert(answered),
         [
@@ -92,8 +119,11 @@ def _keep(connection: Connection, fresh: Sequence[Answer]) -> list[int]:
             for row, number in zip(rows, numbers, strict=True)
         ],
     )
-    for some in chunks(set(asked)):
-        refresh_given(connection, questions.c.id.in_(some))
+    given, tallied = _changes(fresh, asked, states, replaced)
+    for more in set(given.values()) - {0}:
+        for some in chunks([name for name, change in given.items() if change == more]):
+            refresh_given(connection, questions.c.id.in_(some), more)
+    add_to_tallies(connection, tallied)
     return numbers
 
 
@@ -101,21 +131,56 @@ def _of(table: Any, key: Key) -> Any:
     return delete(table).where(table.c.question_id == key[0], table.c.annotator == key[1])
 
 
-def _standing(connection: Connection, asked: Collection[str]) -> dict[Key, int]:
-    found: dict[Key, int] = {}
-    for some in chunks(asked):
-        query = select(answered.c.question_id, answered.c.annotator, answered.c.event_id)
-        for row in connection.execute(query.where(answered.c.question_id.in_(some))):
-            found[row.question_id, row.annotator] = row.event_id
-    return found
+def _asked(connection: Connection, ids: Collection[str]) -> tuple[dict[str, Question], dict[str, str]]:
+    """The questions by id and the state of each, or :class:`StoreError` when one does not exist."""
+    asked: dict[str, Question] = {}
+    states: dict[str, str] = {}
+    for some in chunks(ids):
+        for row in connection.execute(_QUESTIONS, {"ids": some}):
+            asked[row.id], states[row.id] = question_of(row), row.state
+    for missing in set(ids) - set(asked):
+        raise no_question(missing)
+    return asked, states
 
 
-def _leased(connection: Connection, asked: Collection[str]) -> set[Key]:
-    found: set[Key] = set()
-    for some in chunks(asked):
-        query = select(leases.c.question_id, leases.c.annotator).where(leases.c.question_id.in_(some))
-        found.update((row.question_id, row.annotator) for row in connection.execute(query))
-    return found
+def _before(connection: Connection, fresh: Sequence[Answer]) -> tuple[dict[Key, _Standing], set[Key]]:
+    """The standing answers that these come after, by question and annotator, and which of these have a lease."""
+    wanted = {(answer.question_id, answer.annotator) for answer in fresh}
+    standing: dict[Key, _Standing] = {}
+    leased: set[Key] = set()
+    for some in chunks(wanted):
+        values = {"ids": [question_id for question_id, _ in some], "names": list({name for _, name in some})}
+        for row in connection.execute(_BEFORE, values):
+            key = (row.question_id, row.annotator)
+            if key in wanted and row.kind == _LEASE:
+                leased.add(key)
+            elif key in wanted:
+                standing[key] = _Standing(row.event_id, row.kind)
+    return standing, leased
+
+
+def _changes(
+    fresh: Sequence[Answer],
+    asked: Mapping[str, Question],
+    states: Mapping[str, str],
+    replaced: Mapping[Key, _Standing],
+) -> tuple[dict[str, int], dict[tuple[str, str], Change]]:
+    """What they add to the answers given, by question, and to the tallies, by annotator and project.
+
+    An answer that is corrected is taken off both.
+    """
+    given: dict[str, int] = {}
+    tallied: dict[tuple[str, str], Change] = {}
+    for answer in fresh:
+        was = replaced.get((answer.question_id, answer.annotator))
+        skip, skipped = answer.response.kind == SKIP, was is not None and was.kind == SKIP
+        answers = int(not skip) - int(was is not None and not skipped)
+        given[answer.question_id] = given.get(answer.question_id, 0) + answers
+        if states[answer.question_id] != GOLD:
+            key = (answer.annotator, asked[answer.question_id].project)
+            before = tallied.get(key, (0, 0))
+            tallied[key] = (before[0] + answers, before[1] + int(skip) - int(skipped))
+    return given, tallied
 
 
 def _check_turn(answer: Answer, before: int | None) -> None:
@@ -153,6 +218,6 @@ def _expected(connection: Connection, asked: Collection[str]) -> dict[str, Respo
 
 
 def _score(expected: Response | None, row: dict[str, Any]) -> float | None:
-    if expected is None or row["kind"] == "skip":
+    if expected is None or row["kind"] == SKIP:
         return None
     return gold_score(expected, in_store_order(response_of(row["kind"], row["payload"]), row["payload"]["order"]))

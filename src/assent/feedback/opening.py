@@ -7,28 +7,25 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from assent.errors import StoreError
-from assent.feedback.tables import metadata
+from assent.feedback.tables import NEWEST, VERSION_TABLE
 
-VERSION_TABLE = "assent_schema"
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one before giving up."""
 GONE_SECONDS = 30.0
 """How long a store that was there is waited for when its server, or the disk that it lies on, does not answer."""
+POOL = 20
+"""Connections that stay open, each made when it is first needed; a server's threads use as many at once."""
 _GONE = re.compile("connection refused|could not connect|connection failed|timeout|unable to open database file", re.I)
-_NOTE_LOCK = 0x6E6F7465
-_MIGRATION_LOCK = 0x617373656E74  # any fixed number will do for PostgreSQL's advisory lock; this one spells "assent"
-_NOT_A_STORE = "is not a feedback store but some other database; give the address of a store, or of a new one to make"
+_LOCK_EVENTS = "LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"
+_LOCK_NOTES = f"; SELECT pg_advisory_xact_lock({0x6E6F7465})"
 
 
 def open_engine(url_or_path: str | Path) -> Engine:
@@ -36,14 +33,18 @@ def open_engine(url_or_path: str | Path) -> Engine:
     url = _store_url(url_or_path)
     shown = shown_address(url)
     try:
-        engine = create_engine(url, pool_pre_ping=url.get_backend_name() == "postgresql")
+        engine = create_engine(
+            url, pool_pre_ping=url.get_backend_name() == "postgresql", pool_size=POOL, max_overflow=POOL
+        )
     except ModuleNotFoundError:
         raise StoreError(f"{shown}: PostgreSQL needs the driver psycopg; install 'assent[postgres]'") from None
     try:
         if url.get_backend_name() == "sqlite":
             _configure_sqlite(engine)
             _switch_to_wal(engine)
-        _migrate(engine, shown)
+        if _revision(engine) != NEWEST:
+            # Loaded for the few stores that need it: it takes as long as all the rest.
+            import_module("assent.feedback.upgrading").upgrade(engine, shown)
     except DBAPIError as error:
         engine.dispose()
         raise StoreError(_reason(error, shown)) from None
@@ -76,22 +77,21 @@ def connected(engine: Engine) -> Connection:
 
 
 @contextmanager
-def write_transaction(engine: Engine, durable: bool = True) -> Iterator[Connection]:
+def write_transaction(engine: Engine, durable: bool = True, notes: bool = False) -> Iterator[Connection]:
     """One transaction that no other writer runs beside, in this process or another.
 
     So a check and the write that relies on it are one step, and event ids are committed in their order: a reader that
     has seen event N will never see a smaller one appear.  One that is not ``durable`` writes no event; it is seen by
-    all at its end, and may be lost when the machine dies.
+    all at its end, and may be lost when the machine dies.  On PostgreSQL a durable one and one that is not may run
+    beside each other, unless the durable one ``notes`` too.
     """
     with connected(engine) as connection:
         connection = connection.execution_options(assent_write=True, assent_durable=durable)
         with connection.begin():
             if engine.dialect.name == "postgresql":
-                if durable:
-                    connection.execute(text("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"))
-                else:
-                    connection.execute(text("SET LOCAL synchronous_commit = off"))
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _NOTE_LOCK})
+                # One statement each: every one is a way to the server and back, with others waiting for the lock.
+                first = _LOCK_EVENTS if durable else "SET LOCAL synchronous_commit = off"
+                connection.exec_driver_sql(first + (_LOCK_NOTES if notes or not durable else ""))
             yield connection
 
 
@@ -174,41 +174,11 @@ def _switch_to_wal(engine: Engine) -> None:
             raise StoreError(f"{path}: {error}; give another file, or a new name to start a store") from None
 
 
-def _migrate(engine: Engine, shown: str) -> None:
-    config = Config()
-    folder = str(Path(__file__).parent / "migrations").replace("%", "%%")
-    config.set_main_option("script_location", folder)
-    config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
+def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
-        if _revision(connection) == script.get_current_head():
-            return
-    with engine.connect() as connection:
-        connection = connection.execution_options(assent_write=True)
-        with connection.begin():
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            _check_upgradable(connection, script, shown)
-            config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-            command.upgrade(config, "head")
-
-
-def _check_upgradable(connection: Connection, script: ScriptDirectory, shown: str) -> None:
-    current = _revision(connection)
-    if current is None:
-        there = set(inspect(connection).get_table_names()) - {VERSION_TABLE}
-        # A PostgreSQL database is often shared with others; a SQLite file is not.
-        if there & set(metadata.tables) or (there and connection.dialect.name == "sqlite"):
-            raise StoreError(f"{shown} {_NOT_A_STORE}")
-    elif current not in {revision.revision for revision in script.walk_revisions()}:
-        raise StoreError(
-            f"{shown}: written by a newer assent (schema {current}, this one knows up to {script.get_current_head()}); "
-            "upgrade assent to open it"
-        )
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+        if not inspect(connection).has_table(VERSION_TABLE):
+            return None
+        return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
 
 
 def _reason(error: DBAPIError, shown: str) -> str:

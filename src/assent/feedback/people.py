@@ -11,25 +11,43 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from assent.errors import StoreError
-from assent.feedback.answers import check_annotator
+from assent.feedback.answers import SIMULATED, check_annotator
 from assent.feedback.database import Database, append_audit
-from assent.feedback.simulate import PREFIX as SIMULATED
-from assent.feedback.tables import annotators, answered, audit, instruction_versions, invitations, leases, sessions
+from assent.feedback.tables import (
+    annotators,
+    answered,
+    audit,
+    instruction_versions,
+    invitations,
+    leases,
+    sessions,
+    tallies,
+)
 
 Role = Literal["admin", "annotator", "viewer"]
 ROLES: tuple[Role, ...] = get_args(Role)
 MIN_SECRET, MAX_SECRET = 8, 200
 SESSION_DAYS = 30
 _hasher = PasswordHasher()
-_NOBODY = _hasher.hash(secrets.token_hex())
-"""What a secret is compared with where the name is unknown, so that the time taken tells nothing."""
+_SESSION = (
+    select(annotators)
+    .join(sessions)
+    .where(sessions.c.token_hash == bindparam("digest"), sessions.c.expires > bindparam("now"), annotators.c.active)
+)
+
+
+@cache
+def _nobody() -> str:
+    """What a secret is compared with where the name is unknown, so that the time taken tells nothing."""
+    return _hasher.hash(secrets.token_hex())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +136,7 @@ class People:
         """The person, if this is their secret and they may sign in."""
         with self._database.reading() as connection:
             row = connection.execute(select(annotators).where(annotators.c.name == name)).one_or_none()
-        known = _NOBODY if row is None or row.secret_hash is None else row.secret_hash
+        known = _nobody() if row is None or row.secret_hash is None else row.secret_hash
         try:
             _hasher.verify(known, secret[:MAX_SECRET])
         except (VerificationError, InvalidHashError):
@@ -244,13 +262,8 @@ class People:
 
     def session(self, token: str) -> Person | None:
         """Who signed in under a token, as they are now; ``None`` when it has ended."""
-        query = (
-            select(annotators)
-            .join(sessions)
-            .where(sessions.c.token_hash == _digest(token), sessions.c.expires > time.time(), annotators.c.active)
-        )
         with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_SESSION, {"digest": _digest(token), "now": time.time()}).one_or_none()
             return None if row is None else _person(row)
 
     def close_session(self, token: str) -> None:
@@ -284,6 +297,7 @@ def forget(connection: Connection, name: str, pseudonym: str | None) -> bool:
     connection.execute(delete(annotators).where(annotators.c.name == name))
     for column in (
         answered.c.annotator,
+        tallies.c.annotator,
         audit.c.actor,
         audit.c.subject,
         instruction_versions.c.author,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Select, bindparam, insert, select, update
 
 from assent.errors import StoreError
 from assent.feedback.database import Database, append_audit
@@ -119,14 +119,22 @@ class Projects:
 
 def load_settings(connection: Connection, project: str) -> ProjectSettings:
     """See :meth:`Projects.settings`."""
-    row = connection.execute(select(projects).where(projects.c.name == project)).one_or_none()
-    if row is None:
+    found = find_settings(connection, project)
+    if found is None:
         raise StoreError(f"no project '{project}' in this store")
+    return found
+
+
+def find_settings(connection: Connection, project: str) -> ProjectSettings | None:
+    """The same, or ``None`` where there is no project of that name."""
+    row = connection.execute(_PROJECT, {"name": project}).one_or_none()
+    if row is None:
+        return None
     kept: Mapping[str, Any] = row.settings
     return ProjectSettings(overlap=row.overlap, **kept)
 
 
-def _versions(project: str) -> Any:
+def _versions(project: str | BindParameter[str]) -> Select[Any]:
     return (
         select(
             instruction_versions.c.version,
@@ -139,8 +147,11 @@ def _versions(project: str) -> Any:
     )
 
 
+_PROJECT = select(projects).where(projects.c.name == bindparam("name"))
+_NEWEST = _versions(bindparam("project")).order_by(instruction_versions.c.version.desc()).limit(1)
+
+
 def _newest(connection: Connection, project: str, version: int | None = None) -> InstructionVersion | None:
-    newest = select(func.max(instruction_versions.c.version)).where(instruction_versions.c.project == project)
-    wanted = newest.scalar_subquery() if version is None else version
-    row = connection.execute(_versions(project).where(instruction_versions.c.version == wanted)).one_or_none()
+    query = _NEWEST if version is None else _NEWEST.where(instruction_versions.c.version == version)
+    row = connection.execute(query, {"project": project}).one_or_none()
     return None if row is None else InstructionVersion(*row)

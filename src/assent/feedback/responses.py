@@ -16,6 +16,7 @@ from assent.feedback.questions import Question, dense_ranks
 MAX_TEXT = 1_000_000
 """Characters of a rewrite or a demonstration."""
 MAX_REASON = 1_000
+SKIP = "skip"
 STRONGEST = 3
 """A preference is slight (1), clear (2) or strong (3)."""
 
@@ -90,7 +91,7 @@ class Written:
 class Skipped:
     """No judgement, and why; the question is not asked of this person again."""
 
-    kind: ClassVar[str] = "skip"
+    kind: ClassVar[str] = SKIP
     reason: str
 
 
@@ -225,7 +226,7 @@ _CHECKS: dict[str, Any] = {
     "label": _labels,
     "rewrite": _rewritten,
     "demonstration": _text,
-    "skip": _skipped,
+    SKIP: _skipped,
 }
 
 

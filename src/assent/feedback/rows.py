@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, insert, select, update
 
@@ -13,9 +13,12 @@ from assent.errors import StoreError
 from assent.feedback.answers import StoredAnswer, details_of
 from assent.feedback.questions import Criterion, Question
 from assent.feedback.responses import ANSWER_KINDS, response_of
-from assent.feedback.tables import answered, events, instructions, projects, questions
+from assent.feedback.tables import events, instructions, projects, questions
 from assent.types import Prompt, from_json, short_id, to_json
 
+T = TypeVar("T")
+GOLD = "gold"
+"""The state of a question whose answer is known."""
 CHUNK = 500  # ids in one IN (...): databases limit the parameters of a statement
 
 
@@ -84,11 +87,16 @@ def load_questions(connection: Connection, ids: Collection[str]) -> dict[str, Qu
     """The questions by id, or :class:`StoreError` when one does not exist."""
     found = find_questions(connection, ids)
     for missing in set(ids) - set(found):
-        raise StoreError(f"no question '{missing}' in this store; add it before it is answered")
+        raise no_question(missing)
     return found
 
 
-def chunks(ids: Collection[str]) -> list[list[str]]:
+def no_question(missing: str) -> StoreError:
+    """What to raise for the id of no question."""
+    return StoreError(f"no question '{missing}' in this store; add it before it is answered")
+
+
+def chunks(ids: Collection[T]) -> list[list[T]]:
     """The ids in lists short enough for one statement."""
     every = list(ids)
     return [every[start : start + CHUNK] for start in range(0, len(every), CHUNK)]
@@ -112,20 +120,14 @@ def ensure_project(connection: Connection, name: str) -> None:
         connection.execute(insert(projects).values(name=name, created=time.time(), settings={}))
 
 
-def refresh_given(connection: Connection, which: ColumnElement[bool]) -> None:
-    """Count the standing answers of these questions again, and open or close them by their overlap."""
-    given = (
-        select(func.count())
-        .where(answered.c.question_id == questions.c.id, answered.c.kind != "skip")
-        .correlate(questions)
-        .scalar_subquery()
-    )
+def refresh_given(connection: Connection, which: ColumnElement[bool], more: int = 0) -> None:
+    """Note ``more`` standing answers to these questions, and open or close them by their overlap."""
+    given = questions.c.given + more
     of_project = select(projects.c.overlap).where(projects.c.name == questions.c.project).scalar_subquery()
-    connection.execute(update(questions).where(which).values(given=given))
     # NULL on the right of >= is not true: without an overlap a question stays open.
-    full = questions.c.given >= func.coalesce(questions.c.overlap, of_project)
-    state = case((questions.c.state == "gold", "gold"), (full, "closed"), else_="open")
-    connection.execute(update(questions).where(which).values(state=state))
+    full = given >= func.coalesce(questions.c.overlap, of_project)
+    state = case((questions.c.state == GOLD, GOLD), (full, "closed"), else_="open")
+    connection.execute(update(questions).where(which).values(given=given, state=state))
 
 
 def insert_questions(connection: Connection, new: Sequence[Question], now: float) -> int:

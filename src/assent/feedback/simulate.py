@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from assent.errors import DataError
+from assent.feedback.answers import SIMULATED
 
-PREFIX = "simulated:"
 _SHARES = ("laziness", "contrariness", "spam", "tie_rate", "fail_rate")
 _SCALES = ("noise", "tie_width", "drift", "step")
 
@@ -77,9 +77,9 @@ class SimulatedAnnotator:
     """Criterion to the noise on it, where it is not ``noise``."""
 
     def __post_init__(self) -> None:
-        if not self.name.startswith(PREFIX) or self.name == PREFIX:
+        if not self.name.startswith(SIMULATED) or self.name == SIMULATED:
             raise DataError(
-                f"simulated annotator '{self.name}': the name must begin with '{PREFIX}', as in '{PREFIX}ann'"
+                f"simulated annotator '{self.name}': the name must begin with '{SIMULATED}', as in '{SIMULATED}ann'"
             )
         for setting in _SHARES:
             if not 0.0 <= getattr(self, setting) <= 1.0:

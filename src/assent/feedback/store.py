@@ -15,21 +15,23 @@ from __future__ import annotations
 
 import secrets as random_secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, null, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, insert, null, select, update
 
 from assent.errors import StoreError
 from assent.feedback.answers import ERASED, Answer, StoredAnswer
 from assent.feedback.database import Database, append_event, count
+from assent.feedback.handing import Assignment, Nothing, Seeking, hand_out
 from assent.feedback.keeping import keep_answers, take_back
 from assent.feedback.people import People, forget
 from assent.feedback.projects import Projects
-from assent.feedback.questions import Question
+from assent.feedback.questions import DEFAULT_PROJECT, Question
 from assent.feedback.responses import ANSWER_KINDS, Ranks
 from assent.feedback.rows import (
     answer_of,
@@ -41,9 +43,14 @@ from assent.feedback.rows import (
     standing,
     standing_answers,
 )
+from assent.feedback.streaming import stream_answered, stream_answers, stream_questions
 from assent.feedback.tables import answered, events, instructions, questions, secrets
+from assent.feedback.together import Together
 from assent.feedback.work import Work
 from assent.types import Demonstration, Judgement, Ranking
+
+_Job = tuple[Answer, Seeking | None]
+"""An answer to keep, and who wants a question after it."""
 
 
 class FeedbackStore:
@@ -54,6 +61,7 @@ class FeedbackStore:
         self.work = Work(self._database)
         self.projects = Projects(self._database)
         self.people = People(self._database)
+        self._answering = Together(self._answer_together)
 
     @classmethod
     def open(cls, url_or_path: str | Path) -> FeedbackStore:
@@ -116,7 +124,15 @@ class FeedbackStore:
         annotator that does not name the first in ``supersedes``.  An answer whose ``key`` this annotator has used is
         there already: its event id is returned and nothing is written.
         """
-        return self.add_answers([answer])[0]
+        return self._answering((answer, None))[0]
+
+    def answer_and_take(
+        self, answer: Answer, project: str = DEFAULT_PROJECT, queues: Collection[str] = ()
+    ) -> tuple[int, Assignment | Nothing]:
+        """:meth:`add_answer`, and in the same transaction what ``work.take`` would give its author next."""
+        event, turn = self._answering((answer, Seeking(answer.annotator, project, tuple(queues), time.time())))
+        assert turn is not None
+        return event, turn
 
     def add_ranking(self, question_id: str, annotator: str, ranks: Sequence[int | None], **details: Any) -> int:
         """:meth:`add_answer` for ranks [K] in the order shown; ``details`` are the other fields of :class:`Answer`."""
@@ -129,6 +145,13 @@ class FeedbackStore:
             return []
         with self._database.writing() as connection:
             return keep_answers(connection, given)
+
+    def _answer_together(self, jobs: list[_Job]) -> list[tuple[int, Assignment | Nothing | None]]:
+        """See :class:`Together`."""
+        with self._database.writing(notes=any(who is not None for _, who in jobs)) as connection:
+            kept = keep_answers(connection, [answer for answer, _ in jobs])
+            turns = [None if who is None else hand_out(connection, who) for _, who in jobs]
+        return list(zip(kept, turns, strict=True))
 
     def undo(self, event_id: int, annotator: str) -> int:
         """Take back one's own standing answer, so that its question is open again; returns the undo's event id."""
@@ -152,6 +175,18 @@ class FeedbackStore:
             found = connection.execute(query.limit(last)).all()[::-1]
             known = find_questions(connection, {row.question_id for row in found})
         return [answer_of(row, known[row.question_id]) for row in found]
+
+    def stream_questions(self, project: str | None = None) -> Iterator[Question]:
+        """:meth:`questions` of this moment, in constant memory."""
+        return stream_questions(self._database, self.last_event(), project)
+
+    def stream_answers(self, project: str | None = None) -> Iterator[StoredAnswer]:
+        """:meth:`answers` of this moment, of one project when given, in constant memory."""
+        return stream_answers(self._database, self.last_event(), project)
+
+    def stream_answered(self, project: str | None = None) -> Iterator[tuple[Question, list[StoredAnswer]]]:
+        """Each question of this moment with its standing answers, both oldest first, in constant memory."""
+        return stream_answered(self._database, self.last_event(), project)
 
     def rankings(self, upto: int | None = None) -> list[Ranking]:
         """What :meth:`answers` say of the order of answers: rankings, preferences between two, the best of K."""
@@ -185,11 +220,9 @@ class FeedbackStore:
 
     def last_answer(self, annotator: str, question_id: str | None = None) -> int | None:
         """The event of this annotator's newest standing answer, of one question when given; ``None`` without one."""
-        mine = select(func.max(answered.c.event_id)).where(answered.c.annotator == annotator)
-        if question_id is not None:
-            mine = mine.where(answered.c.question_id == question_id)
+        mine = _LAST if question_id is None else _LAST.where(answered.c.question_id == question_id)
         with self._database.reading() as connection:
-            return connection.execute(mine).scalar_one()
+            return connection.execute(mine, {"annotator": annotator}).scalar_one()
 
     def erase_annotator(self, name: str) -> int:
         """Take a person out for good: every answer and note of theirs, and the name; returns how many events.
@@ -212,6 +245,13 @@ class FeedbackStore:
         return done
 
     # The store as a whole
+
+    def one_transaction(self) -> AbstractContextManager[None]:
+        """All that this thread reads of the store in a ``with`` block is read in one transaction, which is quicker.
+
+        What is written meanwhile may not be seen in it, this thread's own writes included.
+        """
+        return self._database.one_transaction()
 
     def last_event(self) -> int:
         """The newest event id, 0 in an empty store; pass it as ``upto`` to read this moment again."""
@@ -257,6 +297,9 @@ class FeedbackStore:
                 value = random_secrets.token_urlsafe(32)
                 connection.execute(insert(secrets).values(name=name, value=value))
             return value
+
+
+_LAST = select(func.max(answered.c.event_id)).where(answered.c.annotator == bindparam("annotator"))
 
 
 def _secret(connection: Connection, name: str) -> str | None:

@@ -4,9 +4,9 @@
 gold answer set, a person erased.  What holds at event N is a function of the rows up to N.  The one write to an old
 row is the erasure of a person, which takes out the payload and the name and leaves the row as a tombstone.
 
-``answered``, ``golds`` and the columns of ``questions`` that may change (priority, given, state) say what the log says
-now, kept in the same transaction as the event, so that a page need not read the log.  People, projects, leases and the
-audit log stand beside it.
+``answered``, ``tallies``, ``golds`` and the columns of ``questions`` that may change (priority, given, state) say what
+the log says now, kept in the same transaction as the event, so that a page need not read the log.  People, projects,
+leases and the audit log stand beside it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
+    text,
 )
 
 # SQLite numbers rows by itself only for a column of type INTEGER.
@@ -31,7 +33,17 @@ EventId = BigInteger().with_variant(Integer(), "sqlite")
 Moment = Float(53)
 """Seconds since the epoch, UTC."""
 
+VERSION_TABLE = "assent_schema"
+"""Of one row: the revision of the schema that a database has."""
+NEWEST = "0003"
+"""The revision that these tables are, the newest of ``migrations/``."""
+
 metadata = MetaData()
+
+
+def _where(condition: str) -> dict[str, TextClause]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 events = Table(
     "events",
@@ -93,8 +105,21 @@ answered = Table(
     Column("gold_score", Float(53)),
     Index("ix_answered_annotator", "annotator", "event_id"),
     Index("ix_answered_event", "event_id"),
+    Index("ix_answered_gold", "annotator", "event_id", **_where("gold_score IS NOT NULL")),
 )
 """Each person's standing answer to each question.  ``gold_score``: 0 to 1, of gold questions."""
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("annotator", String(200), primary_key=True),
+    Column("project", String(80), primary_key=True),
+    Column("answers", Integer, nullable=False),
+    Column("skips", Integer, nullable=False),
+    Index("ix_tallies_project", "project"),
+)
+"""How many rows of ``answered`` each person has in each project, gold questions apart: a page shows it, and need not
+count."""
 
 leases = Table(
     "leases",

@@ -23,13 +23,14 @@ from assent.feedback.questions import display_order
 from assent.feedback.responses import Ranks
 from assent.feedback.store import FeedbackStore
 from assent.feedback.work import Progress
+from assent.testing.feedback_people import StorePeopleTests
 from assent.testing.feedback_work import StoreWorkTests, make_question
 from assent.types import Prompt
 
 StoreFactory = Callable[[], FeedbackStore]
 
 
-class FeedbackStoreTests(StoreWorkTests):
+class FeedbackStoreTests(StoreWorkTests, StorePeopleTests):
     """The contract of :class:`assent.feedback.store.FeedbackStore`, over any database."""
 
     @pytest.fixture

@@ -1,4 +1,4 @@
-"""The second half of the contract of a feedback store: tasks of every kind, work, projects and people."""
+"""The second part of the contract of a feedback store: tasks of every kind, and who is given which question."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from assent.errors import StoreError
 from assent.feedback.answers import Answer
-from assent.feedback.people import About
 from assent.feedback.projects import ProjectSettings
 from assent.feedback.questions import DEFAULT_PROJECT, TASKS, Criterion, Question, Task
 from assent.feedback.responses import (
@@ -25,7 +24,6 @@ from assent.feedback.responses import (
     Written,
 )
 from assent.feedback.store import FeedbackStore
-from assent.feedback.tables import metadata
 from assent.feedback.work import Coverage, Progress
 from assent.types import Message, Prompt
 
@@ -59,6 +57,12 @@ def taken(store: FeedbackStore, annotator: str, project: str = DEFAULT_PROJECT, 
     """The id of the question that this annotator is given, or why there is none."""
     turn = store.work.take(annotator, project, **how)
     return turn if isinstance(turn, str) else turn.question.id
+
+
+def questions_read(store: FeedbackStore) -> int:
+    """Questions, read twice."""
+    assert store.question("q0") == store.questions()[0]
+    return store.work.size()
 
 
 class StoreWorkTests:
@@ -232,78 +236,93 @@ class StoreWorkTests:
         assert store.work.gold_scores("bob") == {"bob": (0.0, 1)}
         assert taken(store, "bob") == "qualification"
 
-    # Projects and people
+    def test_progress_follows_corrections_undoing_and_gold(self, store: FeedbackStore) -> None:
+        def progress() -> tuple[int, int, int]:
+            found = store.work.progress("ann")
+            return found.answered, found.skipped, store.work.coverage().answers
 
-    def test_instructions_have_versions(self, store: FeedbackStore) -> None:
-        assert store.projects.instructions("default") is None
-        assert store.projects.write_instructions("default", "One.", "root") == 1
-        assert store.projects.write_instructions("default", "One.", "root") == 1
-        assert store.projects.write_instructions("default", "Two.", "root") == 2
-        newest, first = store.projects.instructions("default"), store.projects.instructions("default", 1)
-        assert newest is not None
-        assert first is not None
-        assert (newest.version, newest.text, first.text, first.author) == (2, "Two.", "One.", "root")
-        assert [version.version for version in store.projects.versions("default")] == [2, 1]
+        store.add_questions([make_question(n) for n in range(3)])
+        first = store.add_answer(Answer("q0", "ann", Skipped("later")))
+        store.add_answer(Answer("q1", "ann", Ranks((1, 2, 3))))
+        store.add_answer(Answer("q1", "bob", Ranks((1, 2, 3))))
+        assert progress() == (1, 1, 2)
+        second = store.add_answer(Answer("q0", "ann", Ranks((1, 2, 3)), supersedes=first))
+        assert progress() == (2, 0, 3)
+        store.add_answer(Answer("q0", "ann", Ranks((1, 1, 1)), supersedes=second))
+        assert progress() == (2, 0, 3), "a correction is not another answer"
+        last = store.last_answer("ann")
+        assert last is not None
+        store.undo(last, "ann")
+        assert progress() == (1, 0, 2)
+        store.work.set_gold("q1", Ranks((1, 2, 3)))
+        store.work.set_gold("q1", Ranks((3, 2, 1)))
+        assert progress() == (0, 0, 0), "gold questions are not among them"
+        store.projects.change("default", ProjectSettings(budget=1), "root")
+        assert taken(store, "ann") == "q0"
+        store.add_answer(Answer("q2", "bob", Ranks((1, 2, 3))))
+        store.work.release("ann")
+        assert taken(store, "ann") == "budget"
 
-    def test_people_come_in_by_secret_and_invitation(self, store: FeedbackStore) -> None:
-        people = store.people
-        people.add("Root", "admin", "correct horse")
-        token = people.invite("annotator", "Root", hours=1, queues=("law",))
-        ann = people.accept(token, "Ann", "battery staple", About(languages="de, en", group="nurses"))
-        assert (ann.role, ann.queues, ann.about.group) == ("annotator", ("law",), "nurses")
-        for again in (token, "made up"):
-            with pytest.raises(StoreError, match="used, withdrawn or has expired"):
-                people.accept(again, "Bob", "battery staple")
-        with pytest.raises(StoreError, match="taken"):
-            people.add("ann", "annotator", "something else")
-        with pytest.raises(StoreError, match="8 to 200"):
-            people.add("Bob", "annotator", "short")
-        assert people.check_secret("Ann", "battery staple") == ann
-        assert people.check_secret("Ann", "wrong") is None
-        assert people.check_secret("Nobody", "battery staple") is None
-        session = people.open_session("Ann")
-        assert people.session(session) == ann
-        assert people.session("made up") is None
-        people.change("Ann", "annotator", active=False, queues=(), by="Root")
-        assert people.session(session) is None
-        assert people.check_secret("Ann", "battery staple") is None
-        with pytest.raises(StoreError, match="only administrator"):
-            people.change("Root", "viewer", active=True, queues=(), by="Root")
-        assert [entry.action for entry in people.audit()] == ["change", "sign in", "accept", "add", "invite", "add"]
+    def test_answering_gives_the_next_question(self, store: FeedbackStore) -> None:
+        store.add_questions([make_question(n) for n in range(3)])
+        store.projects.change("default", ProjectSettings(overlap=1), "root")
+        assert [taken(store, "ann"), taken(store, "bob")] == ["q0", "q1"]
+        sent = Answer("q0", "ann", Ranks((1, 2, 3)), key="k")
+        event, turn = store.answer_and_take(sent)
+        assert event == store.last_answer("ann")
+        assert not isinstance(turn, str)
+        assert turn.question.id == taken(store, "ann") == "q2", "q1 is bob's"
+        assert store.answer_and_take(sent) == (event, turn), "sent twice, it is one answer, and gives nothing new"
+        assert store.answer_and_take(Answer("q1", "bob", Ranks((1, 2, 3))))[1] == "finished"
 
-    def test_invitation_for_a_name_lets_that_person_in(self, store: FeedbackStore) -> None:
-        people = store.people
-        people.add("Ann", "annotator", None)
-        token = people.invite("viewer", "Root", annotator="Ann")
-        with pytest.raises(StoreError, match="for 'Ann'"):
-            people.accept(token, "Bob", None)
-        assert people.accept(token, "Ann", "a new secret").role == "viewer"
-        assert people.check_secret("Ann", "a new secret") is not None
-        expired = people.invite("viewer", "Root", hours=1e-9)
-        withdrawn = people.invite("viewer", "Root")
-        people.withdraw(people.invitations()[0].digest, "Root")
-        assert people.invitation(expired) is None
-        assert people.invitation(withdrawn) is None
+    def test_many_who_answer_at_once_fail_alone(self, store: FeedbackStore) -> None:
+        store.add_questions([make_question(n) for n in range(4)])
+        store.projects.change("default", ProjectSettings(overlap=4), "root")
 
-    def test_secrets_and_tokens_are_not_kept(self, store: FeedbackStore) -> None:
-        store.people.add("Ann", "admin", "correct horse")
-        token = store.people.invite("annotator", "Ann")
-        session = store.people.open_session("Ann")
-        with store._database.reading() as connection:  # pyright: ignore[reportPrivateUsage]
-            kept = str([connection.execute(table.select()).all() for table in metadata.sorted_tables])
-        assert "$argon2id$" in kept
-        for secret in ("correct horse", token, session):
-            assert secret not in kept
+        def answer(number: int) -> object:
+            name, ranks = f"ann{number % 8}", (1, 2, 3) if number % 4 else (1, 2)
+            try:
+                return store.answer_and_take(Answer(f"q{number % 4}", name, Ranks(ranks), key=f"{number % 16}"))
+            except StoreError as error:
+                return str(error)
 
-    def test_erasing_takes_the_person_out_of_every_table(self, store: FeedbackStore) -> None:
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(answer, range(32)))
+        kept = {(answer.annotator, answer.question.id) for answer in store.answers()}
+        assert kept == {(f"ann{n % 8}", f"q{n % 4}") for n in range(8) if n % 4}
+        assert store.counts()["answers"] == 6
+        for number, result in enumerate(found):
+            if number % 4 == 0:
+                assert "2 ranks for 3 answers" in str(result)
+            else:
+                assert isinstance(result, tuple) or "answered before" in str(result)
+        assert all(store.work.progress(f"ann{n}").answered == (n % 4 > 0) for n in range(8))
+
+    def test_streams_are_what_the_lists_are(self, store: FeedbackStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("assent.feedback.streaming.CHUNK", 3)
+        store.add_questions(make_question(n) for n in range(8))
+        store.add_questions([replace(make_question(8), project="other")])
+        store.add_answers(
+            Answer(f"q{n}", name, Ranks((1, 2, 3))) for n in range(9) for name in ("ann", "bob") if n or name == "ann"
+        )
+        store.undo(store.last_event(), "bob")
+        assert list(store.stream_questions()) == store.questions()
+        assert list(store.stream_questions("other")) == store.questions("other")
+        assert list(store.stream_answers()) == store.answers()
+        assert [answer.question.id for answer in store.stream_answers("other")] == ["q8"]
+        said = list(store.stream_answered())
+        assert [question for question, _ in said] == store.questions()
+        assert sorted((a for _, answers in said for a in answers), key=lambda a: a.event) == store.answers()
+        moment = store.stream_answered("other")
+        assert next(moment)[0].id == "q8"
+        store.add_questions([replace(make_question(9), project="other")])
+        assert list(moment) == [], "a stream is of the moment it was begun"
+
+    def test_one_transaction_reads_and_leaves_nothing_open(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0)])
-        store.people.accept(store.people.invite("annotator", "Root", annotator="Zebedee"), "Zebedee", "correct horse")
-        session = store.people.open_session("Zebedee")
-        store.work.take("Zebedee")
-        store.add_ranking("q0", "Zebedee", [1, 2, 3], key="k")
-        store.erase_annotator("Zebedee")
-        with store._database.reading() as connection:  # pyright: ignore[reportPrivateUsage]
-            kept = str([connection.execute(table.select()).all() for table in metadata.sorted_tables])
-        assert "Zebedee" not in kept
-        assert store.people.session(session) is None
-        assert store.counts()["answers"] == 0
+        with store.one_transaction():
+            assert questions_read(store) == 1
+            with store.one_transaction():
+                assert questions_read(store) == 1
+            store.add_ranking("q0", "ann", [1, 2, 3])
+        assert store.counts()["answers"] == 1

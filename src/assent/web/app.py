@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -12,7 +16,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent import __version__
-from assent.errors import UserError
+from assent.errors import StoreAwayError, UserError
 from assent.feedback.store import FeedbackStore
 from assent.types import short_id
 from assent.web.limiting import Limits
@@ -34,6 +38,8 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 
+THREADS = 16
+
 
 def create_app(
     store: FeedbackStore,
@@ -48,7 +54,9 @@ def create_app(
     HTTPS only, so its cookie may be marked secure.  ``open_registration``: whoever reaches it may become an annotator;
     else only by an invitation.
     """
-    app = FastAPI(title=title, version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title, version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=_few_threads
+    )
     app.state.site = Site(store, title, open_registration)
     app.state.limits = Limits()
     secret = store.secret()
@@ -70,7 +78,15 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(StoreAwayError, _away)
     return app
+
+
+@asynccontextmanager
+async def _few_threads(_: FastAPI) -> AsyncIterator[None]:
+    # Pages are made in threads that wait for each other: more of them make each slower, and none sooner.
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    yield
 
 
 class UnderPrefix:
@@ -132,6 +148,11 @@ def _not_valid(request: Request, _: Exception) -> Response:
 
 def _user_error(request: Request, error: Exception) -> Response:
     return _problem(request, 409, str(error))
+
+
+def _away(request: Request, error: Exception) -> Response:
+    # A page that is told so sends its answer again by itself.
+    return _problem(request, 503, str(error), {"Retry-After": "5"})
 
 
 def _problem(request: Request, status: int, message: str, headers: object = None) -> Response:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from starlette.datastructures import FormData
+from starlette.requests import ClientDisconnect
 
 from assent.errors import StoreError
 from assent.feedback.people import Person, Role
@@ -86,7 +87,10 @@ async def checked_form(request: Request) -> FormData:
     person: Person | None = getattr(request.state, "person", None)
     if person is not None:
         limits.change(person.name)
-    form = await request.form(max_files=0, max_fields=1000, max_part_size=4 * MAX_TEXT)
+    try:
+        form = await request.form(max_files=0, max_fields=1000, max_part_size=4 * MAX_TEXT)
+    except ClientDisconnect:
+        raise HTTPException(400, "The connection ended before the form was here.") from None
     given = request.headers.get("x-csrf-token") or form.get("csrf")
     expected = request.session.get("csrf")
     if not isinstance(given, str) or not expected or not secrets.compare_digest(given.encode(), expected.encode()):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -32,18 +34,44 @@ _templates.env.filters["day"] = lambda moment: time.strftime("%Y-%m-%d %H:%M", t
 _templates.env.tests["folded"] = shown.folded
 
 
+class Kept:
+    """One value that is made anew when it has become old."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._value: Any = None
+        self._made = False
+        self._turn = threading.Lock()
+
+    def get(self, seconds: float, make: Callable[[], Any]) -> Any:
+        """See :meth:`Site.kept`."""
+        if time.monotonic() >= self._until and self._turn.acquire(blocking=not self._made):
+            try:
+                if time.monotonic() >= self._until:  # else made while this thread waited
+                    self._value = make()
+                    self._made, self._until = True, time.monotonic() + seconds
+            finally:
+                self._turn.release()
+        return self._value
+
+
 class Site:
     """One labelling app: where answers go, what is written over its pages, and who may come in."""
 
     def __init__(self, store: FeedbackStore, title: str, open_registration: bool) -> None:
         self.store, self.title, self.open_registration = store, title, open_registration
         self._secret = store.secret().encode()
-        self._kept: dict[str, tuple[float, Any]] = {}
+        self._kept: dict[str, Kept] = {}
+        self._paths: dict[str, str] = {}
 
     def path(self, request: Request, name: str, **parameters: Any) -> str:
         """The path of a route, below the proxy's prefix if there is one."""
-        quoted = {key: quote(str(value), safe="") for key, value in parameters.items()}
-        return request.scope.get("root_path", "").rstrip("/") + str(request.app.url_path_for(name, **quoted))
+        if parameters:
+            quoted = {key: quote(str(value), safe="") for key, value in parameters.items()}
+            path = str(request.app.url_path_for(name, **quoted))
+        else:  # a page has a dozen of these, and each is looked for among all routes
+            path = self._paths.get(name) or self._paths.setdefault(name, str(request.app.url_path_for(name)))
+        return request.scope.get("root_path", "").rstrip("/") + path
 
     def go(self, request: Request, name: str, **parameters: Any) -> Response:
         """On to another page; a script that asked is told where."""
@@ -52,6 +80,10 @@ class Site:
 
     def render(self, request: Request, template: str, status: int = 200, **context: Any) -> Response:
         """A page from a template.  Every template has ``path``, ``csrf`` and who is signed in."""
+        with self.store.one_transaction() if template != "error.html" else nullcontext():
+            return self._render(request, template, status, context)
+
+    def _render(self, request: Request, template: str, status: int, context: dict[str, Any]) -> Response:
         # The error page must come even when the store does not answer.
         person = person_of(request) if template != "error.html" else getattr(request.state, "person", None)
         working = person is not None and person.role != "viewer" and template != "error.html"
@@ -94,13 +126,8 @@ class Site:
         return self.instructions(question.project)
 
     def kept(self, name: str, seconds: float, make: Callable[[], Any]) -> Any:
-        """What ``make`` returned, for so many seconds."""
-        now = time.monotonic()
-        before = self._kept.get(name)
-        if before is None or before[0] < now:
-            before = (now + seconds, make())
-            self._kept[name] = before
-        return before[1]
+        """What ``make`` returned, at most so many seconds ago; while one thread makes it anew, others have the old."""
+        return self._kept.setdefault(name, Kept()).get(seconds, make)
 
     def new_key(self, annotator: str, number: int) -> str:
         """Names one answer before it is given: proof that this person was shown this question, and sent once however
@@ -127,8 +154,8 @@ def wants_json(request: Request) -> bool:
     return "application/json" in request.headers.get("accept", "")
 
 
-def site_of(request: Request) -> Site:
-    """The site that this request is for; a FastAPI dependency."""
+async def site_of(request: Request) -> Site:
+    """The site that this request is for; a FastAPI dependency, of those that need no thread."""
     return request.app.state.site
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -18,13 +18,14 @@ from assent.errors import DataError, nearest
 from assent.feedback.answers import StoredAnswer
 from assent.feedback.interchange.argilla import dataset_files, record_of
 from assent.feedback.interchange.label_studio_config import Layout
-from assent.feedback.interchange.label_studio_files import task_rows
-from assent.feedback.interchange.whole import Said, said_in, whole_rows
+from assent.feedback.interchange.label_studio_files import task_row
+from assent.feedback.interchange.whole import Said, said_in, whole_row
 from assent.feedback.questions import Question
 from assent.feedback.store import FeedbackStore
 from assent.types import Ranking
 
 EXPORTS = ("store", "label-studio", "argilla", *(name for name, form in FORMS.items() if form.write))
+_Pair = tuple[Question, list[Said]]
 KINDS = ("rankings", "judgements", "demonstrations")
 
 
@@ -78,19 +79,22 @@ def export_file(
     if Path(out).exists():
         raise DataError("exists; choose another place", out)
     report = ExportReport(str(out), form)
-    questions = store.questions(project)
-    asked = {question.id for question in questions}
-    answers = [answer for answer in store.answers() if answer.question.id in asked]
     if form in ("store", "label-studio"):
-        make = whole_rows if form == "store" else task_rows
-        report.written["question"] = write_rows(out, make(said_in(store, answers), questions))
-        report.written["answer"] = len(answers)
+        make = whole_row if form == "store" else task_row
+        write_rows(out, (make(question, said) for question, said in _counted(said_in(store, project), report)))
     elif form == "argilla":
-        _write_argilla(Path(out), said_in(store, answers), questions, report, strict)
+        _write_argilla(Path(out), store, project, report, strict)
     else:
-        chosen = _records(answers, frozenset(kinds), criterion, report)
+        chosen = _records(store.stream_answers(project), frozenset(kinds), criterion, report)
         write_rows(out, _rows(FORMS[form], chosen, report, extras, strict))
     return report
+
+
+def _counted(pairs: Iterable[_Pair], report: ExportReport) -> Iterator[_Pair]:
+    for question, said in pairs:
+        report.written["question"] += 1
+        report.written["answer"] += len(said)
+        yield question, said
 
 
 def _records(
@@ -160,26 +164,22 @@ def votes_of(ranking: Ranking) -> list[Vote]:
     return votes
 
 
-def _write_argilla(
-    out: Path, said: Mapping[str, list[Said]], questions: list[Question], report: ExportReport, strict: bool
-) -> None:
-    groups: dict[Layout, list[Question]] = {}
-    for question in questions:
-        groups.setdefault(Layout.of(question), []).append(question)
-    prepared: dict[str, tuple[dict[str, Any], list[Question]]] = {}
-    for layout, several in groups.items():
+def _write_argilla(out: Path, store: FeedbackStore, project: str | None, report: ExportReport, strict: bool) -> None:
+    """A dataset for each layout of questions: first all layouts are looked at, then each has a pass of its own."""
+    layouts = Counter(Layout.of(question) for question in store.stream_questions(project))
+    prepared: dict[Layout, tuple[str, dict[str, Any]]] = {}
+    for layout, several in layouts.items():
         name = f"{layout.task}-{layout.answers}-{len(prepared) + 1}"
         try:
-            prepared[name] = dataset_files(name, layout), several
+            prepared[layout] = name, dataset_files(name, layout)
         except ValueError as reason:
             if strict:
                 raise DataError(str(reason), out) from None
-            report.refused[str(reason)] += len(several)
-    for name, (files, several) in prepared.items():
+            report.refused[str(reason)] += several
+    for layout, (name, files) in prepared.items():
         folder = out / name
         (folder / ".argilla").mkdir(parents=True)
         for path, content in files.items():
             (folder / path).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        write_rows(folder / "records.json", (record_of(q, said.get(q.id, ())) for q in several))
-        report.written["question"] += len(several)
-        report.written["answer"] += sum(len(said.get(q.id, ())) for q in several)
+        own = ((question, said) for question, said in said_in(store, project) if Layout.of(question) == layout)
+        write_rows(folder / "records.json", (record_of(question, said) for question, said in _counted(own, report)))

@@ -8,14 +8,13 @@ from typing import Any
 
 from assent.data.parse import checked
 from assent.errors import DataError
-from assent.feedback.answers import Answer
+from assent.feedback.answers import SIMULATED, Answer
 from assent.feedback.interchange.label_studio_config import Layout, answer_name
 from assent.feedback.interchange.label_studio_results import read_result, write_result
 from assent.feedback.interchange.orders import is_order, put_in_order, reordered
 from assent.feedback.interchange.whole import Said
 from assent.feedback.questions import Question, display_order
 from assent.feedback.responses import MAX_REASON, Skipped
-from assent.feedback.simulate import PREFIX
 from assent.types import short_id, to_json
 
 SHUFFLED_FOR = "label-studio"
@@ -44,7 +43,7 @@ def task_of(question: Question, answers: Iterable[Said] = (), *, whole: bool = F
         task["meta"] = {"assent": to_json(question)}
     people, programs = [], []
     for answer in answers:
-        by_program = answer.answer.annotator.startswith(PREFIX)
+        by_program = answer.answer.annotator.startswith(SIMULATED)
         (programs if by_program else people).append(_annotation(answer, question, order))
     return {**task, "annotations": people, "predictions": [_prediction(item) for item in programs]}
 
@@ -76,7 +75,7 @@ def _annotation(item: Said, question: Question, order: Sequence[int]) -> dict[st
 
 
 def _prediction(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    name = annotation["completed_by"]["email"].removeprefix(PREFIX)
+    name = annotation["completed_by"]["email"].removeprefix(SIMULATED)
     return {"model_version": name, **{key: annotation[key] for key in ("result", "created_at", "meta")}}
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from assent.data.rows import Row, read_rows
 from assent.errors import DataError
+from assent.feedback.answers import SIMULATED
 from assent.feedback.interchange.keeping import Item, named
 from assent.feedback.interchange.label_studio import answer_of, order_of, question_of, task_of
 from assent.feedback.interchange.whole import Refusing, Said
 from assent.feedback.questions import Question
-from assent.feedback.simulate import PREFIX
 
 
 class TaskReading(Refusing):
@@ -52,14 +52,13 @@ def _said(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
             by = by.get("email") or by.get("id")
         yield annotation, str(by) if by not in (None, "") else "label-studio"
     for prediction in _objects(task.get("predictions")):
-        yield prediction, f"{PREFIX}{prediction.get('model_version') or 'label-studio'}"
+        yield prediction, f"{SIMULATED}{prediction.get('model_version') or 'label-studio'}"
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def task_rows(said: Mapping[str, Sequence[Said]], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
-    """A task a question, with its annotations and predictions, and all that an import needs."""
-    for question in questions:
-        yield task_of(question, said.get(question.id, ()), whole=True)
+def task_row(question: Question, said: Sequence[Said]) -> dict[str, Any]:
+    """The task of a question, with its annotations and predictions, and all that an import needs."""
+    return task_of(question, said, whole=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Refusing:
 
 
 class WholeReading(Refusing):
-    """Items of a file that :func:`whole_rows` wrote."""
+    """Items of a file that :func:`whole_row` made."""
 
     form = "store"
 
@@ -96,33 +96,33 @@ class Said:
         return own if self.instructions is None else {**own, "instructions": self.instructions}
 
 
-def said_in(store: FeedbackStore, answers: Iterable[StoredAnswer]) -> dict[str, list[Said]]:
-    """The answers by question."""
+def said_in(store: FeedbackStore, project: str | None) -> Iterator[tuple[Question, list[Said]]]:
+    """Each question with what was said to it, streamed."""
     texts: dict[str, str] = {}
-    found: dict[str, list[Said]] = {}
-    for answer in answers:
+
+    def said(answer: StoredAnswer) -> Said:
         if answer.instructions_id not in texts:
             texts[answer.instructions_id] = store.instructions_text(answer.instructions_id)
         seen = texts[answer.instructions_id]
-        item = Said(answer, None if seen == answer.question.instructions else seen)
-        found.setdefault(answer.question.id, []).append(item)
-    return found
+        return Said(answer, None if seen == answer.question.instructions else seen)
+
+    for question, answers in store.stream_answered(project):
+        yield question, [said(answer) for answer in answers]
 
 
-def whole_rows(said: Mapping[str, Sequence[Said]], questions: Iterable[Question]) -> Iterator[dict[str, Any]]:
-    """A row a question: the question, and its standing answers with the instructions that were seen."""
-    for question in questions:
-        answers = [
-            {
-                "kind": item.answer.response.kind,
-                "annotator": item.answer.annotator,
-                **fields_of(item.answer.response),
-                "note": item.answer.note,
-                **item.about(),
-            }
-            for item in said.get(question.id, ())
-        ]
-        yield {"question": to_json(question), "answers": answers}
+def whole_row(question: Question, said: Iterable[Said]) -> dict[str, Any]:
+    """A question, and its standing answers with the instructions that were seen."""
+    answers = [
+        {
+            "kind": item.answer.response.kind,
+            "annotator": item.answer.annotator,
+            **fields_of(item.answer.response),
+            "note": item.answer.note,
+            **item.about(),
+        }
+        for item in said
+    ]
+    return {"question": to_json(question), "answers": answers}
 
 
 def _parts(row: Row) -> tuple[Question, list[Answer]]:

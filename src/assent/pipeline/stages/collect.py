@@ -13,7 +13,7 @@ from assent.config import Settings
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_completions, read_prompts
 from assent.errors import RecipeError, nearest
-from assent.feedback.answers import StoredAnswer
+from assent.feedback.answers import SIMULATED, StoredAnswer
 from assent.feedback.interchange.label_studio_api import LabelStudio
 from assent.feedback.interchange.label_studio_sync import pull, push
 from assent.feedback.questions import (
@@ -25,7 +25,7 @@ from assent.feedback.questions import (
     questions_from_completions,
 )
 from assent.feedback.responses import Skipped
-from assent.feedback.simulate import PREFIX, SimulatedAnnotator
+from assent.feedback.simulate import SimulatedAnnotator
 from assent.feedback.simulated_answers import simulated_answers
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
@@ -197,7 +197,7 @@ def _answers_of(
         answer
         for answer in store.answers(upto)
         if _content(answer.question) in asked
-        and answer.annotator.startswith(PREFIX) == simulated
+        and answer.annotator.startswith(SIMULATED) == simulated
         and not isinstance(answer.response, Skipped)
     ]
 
@@ -252,7 +252,7 @@ def _wait_for_people(
 
 def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:
     truths = {criterion: load_function(str(truth)) for criterion, truth in _truths(settings).items()}
-    people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{PREFIX}{a.name}"}) for a in settings.annotators]
+    people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{SIMULATED}{a.name}"}) for a in settings.annotators]
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
     before = _answers_of(store, questions, simulated=True)
     number = {_content(question): question.id for question in questions}

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
 from assent.feedback.answers import StoredAnswer
-from assent.feedback.figures import (
-    AgreementPoint,
-    AnnotatorFigures,
-    Disagreement,
-    agreement_over_time,
-    annotator_figures,
-    disagreements,
-    group_disagreement,
-)
 from assent.feedback.work import Coverage
 from assent.types import Ranking
 from assent.web.pictures import Mark, bars, curve, whiskers
 from assent.web.session import Viewer
 from assent.web.site import Site, TheSite
+
+if TYPE_CHECKING:
+    from assent.feedback.figures import AgreementPoint, AnnotatorFigures, Disagreement
 
 router = APIRouter()
 NEWEST = 5_000
@@ -68,17 +63,19 @@ def _figures(site: Site, project: str) -> Figures:
     rankings = [ranking for answer in answers if (ranking := answer.ranking()) is not None]
     about = {person.name: asdict(person.about) for person in site.store.people.all()}
     now = time.time()
+    # Loaded when a dashboard is first looked at: its statistics take longer to load than the app.
+    figures = import_module("assent.feedback.figures")
     return Figures(
         moment=now,
         coverage=site.store.work.coverage(project),
         answers=len(answers),
         skips=_skips(answers),
         per_day=sum(now - 7 * 86400 < answer.created for answer in answers) / 7,
-        agreement=agreement_over_time(rankings),
-        people=annotator_figures(rankings),
+        agreement=figures.agreement_over_time(rankings),
+        people=figures.annotator_figures(rankings),
         gold=site.store.work.gold_scores(),
-        groups=group_disagreement(rankings, about),
-        disagreements=disagreements(rankings, limit=10),
+        groups=figures.group_disagreement(rankings, about),
+        disagreements=figures.disagreements(rankings, limit=10),
         by_day=_by_day(answers, now),
     )
 

@@ -28,8 +28,13 @@ def show(request: Request, token: Token, site: TheSite) -> Response:
 
 
 @router.post("/join/{token}", openapi_extra=FIELDS)
-def accept(request: Request, token: Token, site: TheSite, form: PostedForm) -> Response:
+async def accept(request: Request, token: Token, site: TheSite, form: PostedForm) -> Response:
     """Use the invitation up and sign in."""
+    limits: Limits = request.app.state.limits
+    return await limits.hashing(_accept, request, token, site, form)
+
+
+def _accept(request: Request, token: str, site: Site, form: FormData) -> Response:
     invitation = _good(request, site, token)
     try:
         name = invitation.annotator or clean_name(field(form, "name"))
@@ -50,8 +55,13 @@ def register(request: Request, site: TheSite) -> Response:
 
 
 @router.post("/register", openapi_extra=FIELDS)
-def enter(request: Request, site: TheSite, form: PostedForm) -> Response:
+async def enter(request: Request, site: TheSite, form: PostedForm) -> Response:
     """Make a new annotator and sign in."""
+    limits: Limits = request.app.state.limits
+    return await limits.hashing(_enter, request, site, form)
+
+
+def _enter(request: Request, site: Site, form: FormData) -> Response:
     _check_open(site)
     _count(request)
     try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import FormData
 
 from assent.errors import StoreError
+from assent.feedback.people import Person
 from assent.web.limiting import Limits
 from assent.web.routes.join import about_from
 from assent.web.session import Anyone, PostedForm, described, field, sign_in_as
-from assent.web.site import TheSite
+from assent.web.site import Site, TheSite
 
 router = APIRouter()
 
@@ -30,8 +32,13 @@ def describe(request: Request, person: Anyone, form: PostedForm, site: TheSite) 
 
 
 @router.post("/me/secret", name="secret", openapi_extra=described(old="The secret until now.", secret="The new one."))
-def change(request: Request, person: Anyone, form: PostedForm, site: TheSite) -> Response:
+async def change(request: Request, person: Anyone, form: PostedForm, site: TheSite) -> Response:
     """Change one's secret; every other session ends."""
+    limits: Limits = request.app.state.limits
+    return await limits.hashing(_change, request, person, form, site)
+
+
+def _change(request: Request, person: Person, form: FormData, site: Site) -> Response:
     limits: Limits = request.app.state.limits
     limits.attempt("secret " + person.name)
     known = not person.has_secret or site.store.people.check_secret(person.name, field(form, "old")) is not None

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 
-from assent.errors import StoreError
+from assent.errors import StoreAwayError, StoreError
 from assent.feedback.answers import MAX_NOTE, Answer, StoredAnswer
 from assent.feedback.people import Person
 from assent.feedback.questions import Question, display_order
@@ -50,14 +50,15 @@ class Open:
 @router.get("/questions/{number}", name="question")
 def show(request: Request, number: Number, person: Annotator, site: TheSite) -> Response:
     """The question of this number, if it was given to this annotator; their own answer filled in, if they gave one."""
-    found = _open(site, person, number)
-    if found is None:
-        return site.go(request, "next")
-    fields: Fields = {}
-    earlier = found.before or _draft(request, site, found, person)
-    if earlier is not None:
-        fields = {**fields_from(earlier.response, found.question), "note": earlier.note}
-    return _page(request, site, found, person, fields)
+    with site.store.one_transaction():
+        found = _open(site, person, number)
+        if found is None:
+            return site.go(request, "next")
+        fields: Fields = {}
+        earlier = found.before or _draft(request, site, found, person)
+        if earlier is not None:
+            fields = {**fields_from(earlier.response, found.question), "note": earlier.note}
+        return _page(request, site, found, person, fields)
 
 
 @router.post(
@@ -77,15 +78,17 @@ def show(request: Request, number: Number, person: Annotator, site: TheSite) -> 
 def keep(request: Request, number: Number, person: Annotator, form: PostedForm, site: TheSite) -> Response:
     """Keep the answer and go on; with something missing, say what and show the page again as it was filled in."""
     key = field(form, "key")
-    found = _open(site, person, number, shown_before=site.is_key(key, person.name, number))
-    if found is None:
-        raise HTTPException(409, "This question was not given to you. Go on to the next one.")
+    with site.store.one_transaction():
+        found = _open(site, person, number, shown_before=site.is_key(key, person.name, number))
+        if found is None:
+            raise HTTPException(409, "This question was not given to you. Go on to the next one.")
+        instructions = site.instructions_for(found.question).text
     note = field(form, "note").replace("\r\n", "\n").strip()
     try:
         if len(note) > MAX_NOTE:
             raise Incomplete(f"The note has {len(note)} characters; shorten it to {MAX_NOTE}.")
         response = response_from(form, found.question)
-        site.store.add_answer(
+        _, turn = site.store.answer_and_take(
             Answer(
                 question_id=found.question.id,
                 annotator=person.name,
@@ -93,11 +96,15 @@ def keep(request: Request, number: Number, person: Annotator, form: PostedForm, 
                 order=found.order,
                 seconds=_seconds(found),
                 note=note,
-                instructions=site.instructions_for(found.question).text,
+                instructions=instructions,
                 supersedes=_supersedes(field(form, "supersedes")),
                 key=key if site.is_key(key, person.name, number) else None,
-            )
+            ),
+            site.project(request),
+            person.queues,
         )
+    except StoreAwayError:
+        raise
     except Incomplete as error:
         return _page(request, site, found, person, filled_in(form), str(error))
     except StoreError as error:
@@ -106,7 +113,6 @@ def keep(request: Request, number: Number, person: Annotator, form: PostedForm, 
             return site.go(request, "next")
         return _page(request, site, found, person, filled_in(form), str(error))
     request.session.pop("draft", None)
-    turn = site.store.work.take(person.name, site.project(request), person.queues)
     return site.go(request, "next") if isinstance(turn, str) else site.go(request, "question", number=turn.number)
 
 

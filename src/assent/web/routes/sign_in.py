@@ -1,11 +1,12 @@
 """Sign in by name and secret; sign out."""
 
 from fastapi import APIRouter, Request, Response
+from starlette.datastructures import FormData
 
-from assent.errors import StoreError
+from assent.errors import StoreAwayError, StoreError
 from assent.web.limiting import Limits
 from assent.web.session import PostedForm, clean_name, described, field, person_of, sign_in_as, sign_out
-from assent.web.site import TheSite
+from assent.web.site import Site, TheSite
 
 router = APIRouter()
 
@@ -17,13 +18,20 @@ def show(request: Request, site: TheSite) -> Response:
 
 
 @router.post("/sign-in", openapi_extra=described(name="Who.", secret="Their secret."))
-def enter(request: Request, site: TheSite, form: PostedForm) -> Response:
+async def enter(request: Request, site: TheSite, form: PostedForm) -> Response:
     """A right secret opens a fresh session; a wrong one is not told apart from a name that is not known."""
+    limits: Limits = request.app.state.limits
+    return await limits.hashing(_enter, request, site, form)
+
+
+def _enter(request: Request, site: Site, form: FormData) -> Response:
     limits: Limits = request.app.state.limits
     typed = field(form, "name")
     limits.attempt("address " + (request.client.host if request.client else ""), "name " + typed[:200])
     try:
         person = site.store.people.check_secret(clean_name(typed), field(form, "secret"))
+    except StoreAwayError:
+        raise
     except StoreError:
         person = None
     if person is None:
