@@ -54,15 +54,6 @@ def check_schema(url):
     engine.dispose()
 
 
-def test_migrations_make_the_tables_that_the_code_uses(tmp_path):
-    check_schema(tmp_path / "feedback.sqlite")
-
-
-@pytest.mark.postgres
-def test_migrations_make_the_tables_that_the_code_uses_on_postgres(postgres_url):
-    check_schema(postgres_url)
-
-
 @pytest.mark.postgres
 def test_short_postgres_address_beside_other_tables(postgres_url):
     with create_engine(postgres_url).begin() as connection:

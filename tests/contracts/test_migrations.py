@@ -122,6 +122,14 @@ def test_0002_is_counted_anew(address):
     check_schema(address)
 
 
+def test_migrations_make_the_tables_that_the_code_uses(address):
+    move(address, command.upgrade, "head")
+    check_schema(address)
+    with FeedbackStore.open(address) as store:
+        assert store.projects.names() == ["default"]
+        assert store.add_questions([make_question()]) == 1
+
+
 def test_newest_revision_is_the_one_that_the_code_names():
     assert ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() == NEWEST
 

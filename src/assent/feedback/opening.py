@@ -11,11 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from assent.errors import StoreError
-from assent.feedback.tables import NEWEST, VERSION_TABLE
+from assent.feedback.questions import DEFAULT_PROJECT
+from assent.feedback.tables import NEWEST, VERSION_TABLE, metadata, projects, version
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another one before giving up."""
@@ -24,6 +25,8 @@ GONE_SECONDS = 30.0
 POOL = 20
 """Connections that stay open, each made when it is first needed; a server's threads use as many at once."""
 _GONE = re.compile("connection refused|could not connect|connection failed|timeout|unable to open database file", re.I)
+_SCHEMA_LOCK = 0x617373656E74  # any fixed number will do for PostgreSQL's advisory lock; this one spells "assent"
+_NOT_A_STORE = "is not a feedback store but some other database; give the address of a store, or of a new one to make"
 _LOCK_EVENTS = "LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE"
 _LOCK_NOTES = f"; SELECT pg_advisory_xact_lock({0x6E6F7465})"
 
@@ -42,7 +45,8 @@ def open_engine(url_or_path: str | Path) -> Engine:
         if url.get_backend_name() == "sqlite":
             _configure_sqlite(engine)
             _switch_to_wal(engine)
-        if _revision(engine) != NEWEST:
+        revision = _revision(engine)
+        if revision != NEWEST and not (revision is None and _make(engine, shown)):
             # Loaded for the few stores that need it: it takes as long as all the rest.
             import_module("assent.feedback.upgrading").upgrade(engine, shown)
     except DBAPIError as error:
@@ -178,7 +182,34 @@ def _revision(engine: Engine) -> str | None:
     with engine.connect() as connection:
         if not inspect(connection).has_table(VERSION_TABLE):
             return None
-        return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()
+        return connection.execute(select(version.c.version_num)).scalar_one_or_none()
+
+
+def _make(engine: Engine, shown: str) -> bool:
+    """The tables of a new store at the newest schema; ``False`` where another one was there first."""
+    with making(engine) as connection:
+        there = set(inspect(connection).get_table_names())
+        if VERSION_TABLE in there:
+            return False
+        # A PostgreSQL database is often shared with others; a SQLite file is not.
+        if there & set(metadata.tables) or (there and engine.dialect.name == "sqlite"):
+            raise StoreError(f"{shown} {_NOT_A_STORE}")
+        metadata.create_all(connection)
+        connection.execute(insert(projects).values(name=DEFAULT_PROJECT, created=time.time(), settings={}))
+        version.create(connection)
+        connection.execute(insert(version).values(version_num=NEWEST))
+        return True
+
+
+@contextmanager
+def making(engine: Engine) -> Iterator[Connection]:
+    """A transaction that changes the schema, one at a time."""
+    with engine.connect() as connection:
+        connection = connection.execution_options(assent_write=True)
+        with connection.begin():
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+            yield connection
 
 
 def _reason(error: DBAPIError, shown: str) -> str:

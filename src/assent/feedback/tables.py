@@ -38,6 +38,8 @@ VERSION_TABLE = "assent_schema"
 NEWEST = "0003"
 """The revision that these tables are, the newest of ``migrations/``."""
 
+version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
+
 metadata = MetaData()
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from argon2 import PasswordHasher
 from fastapi.testclient import TestClient
 
 from assent.feedback import FeedbackStore
@@ -24,6 +25,12 @@ def question(number, task="ranking", answers=4, **more):
         task=task,
         **more,
     )
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch):
+    """Secrets are hashed as ever, but by the cheapest argon2id there is."""
+    monkeypatch.setattr("assent.feedback.people._hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class Visitor:
