@@ -142,7 +142,8 @@ def measure(store: str, given: argparse.Namespace) -> dict[str, float]:
     load = Load()
     asyncio.run(run(load, store, tokens, given.seconds, given.think))
     with FeedbackStore.open(store) as opened:
-        kept = Counter((answer.annotator, opened.work.number_of(answer.question.id)) for answer in opened.answers())
+        numbers = opened.work.numbers_of({question.id for question in opened.questions()})
+        kept = Counter((answer.annotator, numbers[answer.question.id]) for answer in opened.answers())
     missing = sum(kept[answer] != 1 for answer in load.acknowledged)
     if missing:
         raise SystemExit(f"{missing} acknowledged answers are not in the store exactly once")

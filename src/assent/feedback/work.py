@@ -15,7 +15,7 @@ from assent.feedback.handing import Assignment, Nothing, Seeking, drop_leases, g
 from assent.feedback.projects import load_settings
 from assent.feedback.questions import DEFAULT_PROJECT, Question
 from assent.feedback.responses import SKIP, Response, checked, fields_of
-from assent.feedback.rows import GOLD, load_questions
+from assent.feedback.rows import GOLD, chunks, load_questions
 from assent.feedback.tables import answered, events, golds, leases, questions
 from assent.feedback.tallies import add_to_tallies, tally_of
 
@@ -99,11 +99,14 @@ class Work:
             found = select(questions.c.id).where(questions.c.event_id == number)
             return connection.execute(found).scalar_one_or_none()
 
-    def number_of(self, question_id: str) -> int:
-        """What :class:`Assignment` calls a question's number."""
+    def numbers_of(self, ids: Collection[str]) -> dict[str, int]:
+        """What :class:`Assignment` calls the questions' numbers, by id."""
+        found: dict[str, int] = {}
         with self._database.reading() as connection:
-            found = select(questions.c.event_id).where(questions.c.id == question_id)
-            return connection.execute(found).scalar_one()
+            for some in chunks(set(ids)):
+                query = select(questions.c.id, questions.c.event_id).where(questions.c.id.in_(some))
+                found.update((row.id, row.event_id) for row in connection.execute(query))
+        return found
 
     def set_priorities(self, priorities: Mapping[str, float]) -> None:
         """Change the priorities of questions, each as an event."""

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from assent import __version__
+from assent.errors import StoreAwayError
 from assent.feedback.people import Person
 from assent.feedback.projects import InstructionVersion
 from assent.feedback.questions import DEFAULT_PROJECT, Question
@@ -35,7 +36,10 @@ _templates.env.tests["folded"] = shown.folded
 
 
 class Kept:
-    """One value that is made anew when it has become old."""
+    """One value that takes long to make: made when it is first asked for, and anew when it has become old.
+
+    Nobody waits for that but the first to ask: while it is made anew, in a thread of its own, all have the old one.
+    """
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -44,15 +48,26 @@ class Kept:
         self._turn = threading.Lock()
 
     def get(self, seconds: float, make: Callable[[], Any]) -> Any:
-        """See :meth:`Site.kept`."""
-        if time.monotonic() >= self._until and self._turn.acquire(blocking=not self._made):
-            try:
-                if time.monotonic() >= self._until:  # else made while this thread waited
-                    self._value = make()
-                    self._made, self._until = True, time.monotonic() + seconds
-            finally:
-                self._turn.release()
+        """What ``make`` returned, if that is not more than so many seconds ago, or else what it returned last."""
+        if not self._made:
+            with self._turn:
+                if not self._made:  # else made while this thread waited
+                    self._make(seconds, make)
+        elif time.monotonic() >= self._until and self._turn.acquire(blocking=False):
+            threading.Thread(target=self._make_anew, args=(seconds, make), daemon=True).start()
         return self._value
+
+    def _make(self, seconds: float, make: Callable[[], Any]) -> None:
+        self._value = make()
+        self._made, self._until = True, time.monotonic() + seconds
+
+    def _make_anew(self, seconds: float, make: Callable[[], Any]) -> None:
+        try:
+            self._make(seconds, make)
+        except StoreAwayError:  # whoever asks next tries again
+            pass
+        finally:
+            self._turn.release()
 
 
 class Site:
@@ -126,7 +141,7 @@ class Site:
         return self.instructions(question.project)
 
     def kept(self, name: str, seconds: float, make: Callable[[], Any]) -> Any:
-        """What ``make`` returned, at most so many seconds ago; while one thread makes it anew, others have the old."""
+        """See :meth:`Kept.get`; values are told apart by their names."""
         return self._kept.setdefault(name, Kept()).get(seconds, make)
 
     def new_key(self, annotator: str, number: int) -> str:

@@ -44,7 +44,7 @@ class Figures:
 
 @router.get("/dashboard", name="dashboard")
 def show(request: Request, person: Viewer, site: TheSite) -> Response:
-    """The figures of the newest answers, at most a minute old."""
+    """The figures of the newest answers, made anew once they are a minute old."""
     project = site.project(request)
     figures: Figures = site.kept(f"dashboard {project}", KEPT_SECONDS, lambda: _figures(site, project))
     return site.render(

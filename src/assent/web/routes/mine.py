@@ -12,6 +12,8 @@ SHOWN = 50
 @router.get("/mine", name="mine")
 def show(request: Request, person: Annotator, site: TheSite) -> Response:
     """The newest first; nobody else's."""
-    answers = site.store.answers(annotator=person.name, last=SHOWN)[::-1]
-    rows = [(site.store.work.number_of(answer.question.id), answer) for answer in answers]
-    return site.render(request, "mine.html", rows=rows, shown=SHOWN)
+    with site.store.one_transaction():
+        answers = site.store.answers(annotator=person.name, last=SHOWN)[::-1]
+        numbers = site.store.work.numbers_of({answer.question.id for answer in answers})
+        rows = [(numbers[answer.question.id], answer) for answer in answers]
+        return site.render(request, "mine.html", rows=rows, shown=SHOWN)

@@ -20,4 +20,5 @@ def undo(request: Request, person: Annotator, form: PostedForm, site: TheSite) -
         return site.go(request, "next")
     site.store.work.reopen(person.name, stored.question.id)
     request.session["draft"] = last
-    return site.go(request, "question", number=site.store.work.number_of(stored.question.id))
+    numbers = site.store.work.numbers_of([stored.question.id])
+    return site.go(request, "question", number=numbers[stored.question.id])
