@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert, or_, select
 
 from assent.feedback.projects import ProjectSettings, find_settings
 from assent.feedback.questions import Question
 from assent.feedback.rows import GOLD, question_of, question_rows
-from assent.feedback.tables import answered, leases, projects, questions
+from assent.feedback.tables import answered, instructions, leases, projects, questions
 from assent.feedback.tallies import answers_in, tally_of
 
 Nothing = Literal["finished", "qualification", "budget"]
@@ -142,10 +142,19 @@ def _first(connection: Connection, who: Seeking, state: str) -> Row[Any] | None:
 @lru_cache
 def _first_of(state: str, of_queues: bool) -> Select[Any]:
     annotator = bindparam("annotator")
-    mine = exists().where(answered.c.annotator == annotator, answered.c.question_id == questions.c.id)
-    query = question_rows().where(questions.c.project == bindparam("project"), questions.c.state == state, ~mine)
+    # A value and not EXISTS: that PostgreSQL may turn into a join, and without statistics of the table it then reads
+    # all that the person answered for each of the questions that they answered.
+    mine = (
+        select(answered.c.event_id)
+        .where(answered.c.annotator == annotator, answered.c.question_id == questions.c.id)
+        .correlate(questions)
+        .scalar_subquery()
+    )
+    first = select(questions.c.event_id).where(
+        questions.c.project == bindparam("project"), questions.c.state == state, mine.is_(None)
+    )
     if of_queues:
-        query = query.where(questions.c.queue.in_(bindparam("queues", expanding=True)))
+        first = first.where(questions.c.queue.in_(bindparam("queues", expanding=True)))
     if state == "open":
         others = (
             select(func.count())
@@ -159,5 +168,11 @@ def _first_of(state: str, of_queues: bool) -> Select[Any]:
         )
         of_project = select(projects.c.overlap).where(projects.c.name == bindparam("project")).scalar_subquery()
         overlap = func.coalesce(questions.c.overlap, of_project)
-        query = query.where(or_(overlap.is_(None), questions.c.given + others < overlap))
-    return query.order_by(questions.c.turn, questions.c.event_id).limit(1)
+        first = first.where(or_(overlap.is_(None), questions.c.given + others < overlap))
+    first = first.order_by(questions.c.turn, questions.c.event_id).limit(1)
+    asked = questions.alias("asked")
+    return (
+        select(asked, instructions.c.text.label("instructions"))
+        .join(instructions)
+        .where(asked.c.event_id == first.scalar_subquery())
+    )
