@@ -99,6 +99,8 @@ def test_every_page_keeps_the_rules(open_page, store, look):
         page.wait_for_load_state()
     for name in PAGES:
         page.goto(root + name)
+        if name == "dashboard":
+            page.locator(".tiles").wait_for()
         shoot(page, f"{name}-{look}")
         problems += violations(page)
         assert fits(page, LOOKS[look]["width"]), page.url

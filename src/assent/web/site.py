@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,36 +39,51 @@ _templates.env.tests["folded"] = shown.folded
 class Kept:
     """One value that takes long to make: made when it is first asked for, and anew when it has become old.
 
-    Nobody waits for that but the first to ask: while it is made anew, in a thread of its own, all have the old one.
+    It is made in a thread of its own; while it is made anew, all have the old one.
     """
 
     def __init__(self) -> None:
-        self._until = 0.0
+        self._lock = threading.Lock()
         self._value: Any = None
         self._made = False
-        self._turn = threading.Lock()
+        self._until = 0.0
+        self._making: Future[None] | None = None
 
-    def get(self, seconds: float, make: Callable[[], Any]) -> Any:
-        """What ``make`` returned, if that is not more than so many seconds ago, or else what it returned last."""
-        if not self._made:
-            with self._turn:
-                if not self._made:  # else made while this thread waited
-                    self._make(seconds, make)
-        elif time.monotonic() >= self._until and self._turn.acquire(blocking=False):
-            threading.Thread(target=self._make_anew, args=(seconds, make), daemon=True).start()
+    def get(self, seconds: float, make: Callable[[], Any], wait: float | None = None) -> Any:
+        """What ``make`` returned, if that is not more than so many seconds ago, or else what it returned last.
+
+        The first is waited for, ``wait`` seconds at most: ``None`` where it was not ready by then.  What it raises goes
+        to those who wait, and whoever asks next has it tried again.
+        """
+        with self._lock:
+            if self._making is None and time.monotonic() >= self._until:
+                self._making = Future()
+                threading.Thread(target=self._make, args=(self._making, seconds, make), daemon=True).start()
+            if self._made:
+                return self._value
+            making = self._making
+        if making is not None:
+            try:
+                making.result(wait)
+            except TimeoutError:
+                return None
         return self._value
 
-    def _make(self, seconds: float, make: Callable[[], Any]) -> None:
-        self._value = make()
-        self._made, self._until = True, time.monotonic() + seconds
-
-    def _make_anew(self, seconds: float, make: Callable[[], Any]) -> None:
+    def _make(self, making: Future[None], seconds: float, make: Callable[[], Any]) -> None:
         try:
-            self._make(seconds, make)
-        except StoreAwayError:  # whoever asks next tries again
-            pass
-        finally:
-            self._turn.release()
+            value = make()
+        except BaseException as error:
+            with self._lock:
+                self._making = None
+                unheard = self._made and not isinstance(error, StoreAwayError)
+            making.set_exception(error)
+            if unheard:
+                raise
+        else:
+            with self._lock:
+                self._value, self._made, self._making = value, True, None
+                self._until = time.monotonic() + seconds
+            making.set_result(None)
 
 
 class Site:
@@ -140,9 +156,9 @@ class Site:
             return InstructionVersion(0, question.instructions, 0.0, "")
         return self.instructions(question.project)
 
-    def kept(self, name: str, seconds: float, make: Callable[[], Any]) -> Any:
+    def kept(self, name: str, seconds: float, make: Callable[[], Any], wait: float | None = None) -> Any:
         """See :meth:`Kept.get`; values are told apart by their names."""
-        return self._kept.setdefault(name, Kept()).get(seconds, make)
+        return self._kept.setdefault(name, Kept()).get(seconds, make, wait)
 
     def new_key(self, annotator: str, number: int) -> str:
         """Names one answer before it is given: proof that this person was shown this question, and sent once however

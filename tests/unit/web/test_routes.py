@@ -1,6 +1,7 @@
 """Questions and answers over HTTP."""
 
 import re
+import threading
 
 import pytest
 
@@ -9,6 +10,7 @@ from assent.feedback import FeedbackStore, Ranks, display_order
 from assent.feedback.projects import ProjectSettings
 from assent.feedback.questions import TASKS
 from assent.web.forms import letters
+from assent.web.routes import dashboard
 from tests.unit.web.conftest import EVIL, question
 
 
@@ -235,3 +237,17 @@ def test_letters_leave_out_the_keys_that_mean_something_else():
     assert "".join(letters(21)) == "ABCDEGHIJKLMOPQRTVWXYZ"[:21]
     assert not set("FNSU") & set("".join(letters(21)))
     assert letters(24)[-2:] == ["A2", "B2"] or len(set(letters(60))) == 60
+
+
+def test_dashboard_says_at_once_that_it_will_be_there_soon(visit, store, monkeypatch):
+    go_on = threading.Event()
+    figures = dashboard._figures
+    monkeypatch.setattr(dashboard, "_figures", lambda *given: go_on.wait(10) and figures(*given))
+    viewer = visit(store, "Vic", "viewer")
+    assert "will be here in a moment" in viewer.get("/dashboard").text
+    go_on.set()
+    for _ in range(500):
+        page = viewer.get("/dashboard").text
+        if "questions answered" in page:
+            break
+    assert "questions answered" in page

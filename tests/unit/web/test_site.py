@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from assent.errors import StoreAwayError
 from assent.web.site import Kept
 
@@ -25,7 +27,7 @@ def test_old_value_is_given_while_one_thread_makes_it_anew():
     kept, begun, go_on, calls = Kept(), threading.Event(), threading.Event(), []
 
     def make():
-        calls.append(threading.current_thread())
+        calls.append(1)
         if len(calls) > 1:
             begun.set()
             assert go_on.wait(5)
@@ -36,36 +38,44 @@ def test_old_value_is_given_while_one_thread_makes_it_anew():
     assert begun.wait(5)
     assert [kept.get(0.0, make) for _ in range(3)] == [1, 1, 1]
     assert len(calls) == 2, "one makes it, the others do not"
-    assert threading.current_thread() not in calls[1:]
     go_on.set()
     wait_until(lambda: kept.get(60.0, make) >= 2)
 
 
+def test_first_value_is_waited_for_as_long_as_one_likes():
+    kept, go_on = Kept(), threading.Event()
+    assert kept.get(60.0, lambda: go_on.wait(5) and "x", wait=0.001) is None
+    go_on.set()
+    assert kept.get(60.0, lambda: "another") == "x"
+
+
 def test_first_to_ask_at_the_same_time_make_it_once():
-    kept, made = Kept(), []
+    kept, made, given = Kept(), [], []
 
     def make():
         time.sleep(0.02)
         made.append(1)
         return "x"
 
-    threads = [threading.Thread(target=kept.get, args=(60.0, make)) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: given.append(kept.get(60.0, make))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [1]
+    assert (made, given) == ([1], ["x"] * 8)
 
 
-def test_store_that_is_away_leaves_the_old_value():
+def test_store_that_is_away_is_told_first_and_leaves_the_old_value_later():
     kept, calls = Kept(), []
 
     def make():
         calls.append(1)
-        if len(calls) == 2:
+        if len(calls) in (1, 3):
             raise StoreAwayError("gone")
         return len(calls)
 
-    assert kept.get(0.0, make) == 1
-    assert kept.get(0.0, make) == 1
-    wait_until(lambda: kept.get(60.0, make) >= 3)
+    with pytest.raises(StoreAwayError, match="gone"):
+        kept.get(0.0, make)
+    assert kept.get(0.0, make) == 2
+    assert kept.get(0.0, make) == 2
+    wait_until(lambda: kept.get(60.0, make) >= 4)

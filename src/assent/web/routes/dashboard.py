@@ -23,6 +23,8 @@ router = APIRouter()
 NEWEST = 5_000
 """Answers that the figures are of: more would change little and take long."""
 KEPT_SECONDS = 60.0
+WAIT_SECONDS = 0.05
+"""How long the first one to look waits for figures; a page that says that they come is ready then."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Figures:
 def show(request: Request, person: Viewer, site: TheSite) -> Response:
     """The figures of the newest answers, made anew once they are a minute old."""
     project = site.project(request)
-    figures: Figures = site.kept(f"dashboard {project}", KEPT_SECONDS, lambda: _figures(site, project))
+    figures: Figures | None = site.kept(
+        f"dashboard {project}", KEPT_SECONDS, lambda: _figures(site, project), WAIT_SECONDS
+    )
+    if figures is None:
+        return site.render(request, "soon.html", project=project)
     return site.render(
         request,
         "dashboard.html",
