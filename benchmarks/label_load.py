@@ -89,7 +89,9 @@ async def annotate(load: Load, base: str, token: str, name: str, think: float) -
             page = await again(load, client, "GET", reply.json()["next"])
 
 
-async def again(load: Load, client: httpx.AsyncClient, method: str, path: str, data: object = None) -> httpx.Response:
+async def again(
+    load: Load, client: httpx.AsyncClient, method: str, path: str, data: dict[str, str] | None = None
+) -> httpx.Response:
     """Send until there is a reply; its time counts while no kill is in the way."""
     headers = {"accept": "application/json"} if method == "POST" else {}
     while True:

@@ -134,7 +134,7 @@ def find_settings(connection: Connection, project: str) -> ProjectSettings | Non
     return ProjectSettings(overlap=row.overlap, **kept)
 
 
-def _versions(project: str | BindParameter[str]) -> Select[Any]:
+def _versions(project: str | BindParameter[str]) -> Select[Any, Any, Any, Any]:
     return (
         select(
             instruction_versions.c.version,

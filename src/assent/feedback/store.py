@@ -150,7 +150,9 @@ class FeedbackStore:
         """See :class:`Together`."""
         with self._database.writing(notes=any(who is not None for _, who in jobs)) as connection:
             kept = keep_answers(connection, [answer for answer, _ in jobs])
-            turns = [None if who is None else hand_out(connection, who) for _, who in jobs]
+            turns: list[Assignment | Nothing | None] = [
+                None if who is None else hand_out(connection, who) for _, who in jobs
+            ]
         return list(zip(kept, turns, strict=True))
 
     def undo(self, event_id: int, annotator: str) -> int:

@@ -24,7 +24,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    TextClause,
     text,
 )
 
@@ -41,11 +40,6 @@ NEWEST = "0003"
 version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 
 metadata = MetaData()
-
-
-def _where(condition: str) -> dict[str, TextClause]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
 
 events = Table(
     "events",
@@ -97,6 +91,7 @@ golds = Table(
 )
 """The event whose payload holds the answer expected of a gold question."""
 
+_SCORED = text("gold_score IS NOT NULL")
 answered = Table(
     "answered",
     metadata,
@@ -107,7 +102,7 @@ answered = Table(
     Column("gold_score", Float(53)),
     Index("ix_answered_annotator", "annotator", "event_id"),
     Index("ix_answered_event", "event_id"),
-    Index("ix_answered_gold", "annotator", "event_id", **_where("gold_score IS NOT NULL")),
+    Index("ix_answered_gold", "annotator", "event_id", sqlite_where=_SCORED, postgresql_where=_SCORED),
 )
 """Each person's standing answer to each question.  ``gold_score``: 0 to 1, of gold questions."""
 
