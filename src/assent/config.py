@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assent.errors import RecipeError, nearest
+
+ArtifactKind = Literal["model", "data", "folder", "store", "code"]
+
+
+def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None) -> Any:
+    """A settings field that names an input artifact.  ``default`` as in pydantic's ``Field``; ``None`` = may be absent.
+
+    ``model``: a model folder or hub name.  ``data``: a data file, folder or hub dataset.  ``folder``: any folder.
+    ``store``: a feedback store that grows; it does not enter the stage's identity (its snapshot does).  ``code``: a
+    function as ``module:name`` or ``path.py:name``, by the content of its file.
+    """
+    return Field(default=default, description=description, json_schema_extra={"artifact": kind})
 
 
 class Settings(BaseModel):

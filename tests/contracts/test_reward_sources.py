@@ -1,14 +1,21 @@
 """``check_reward_source`` over the sources that there are, and over ones that are wrong."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from assent.errors import DataError
+from assent.rewards.answer import AnswerReward, AnswerSettings
+from assent.rewards.code import CodeReward, CodeSettings
+from assent.rewards.json_validity import JSONReward, JSONSettings
+from assent.rewards.length import LengthReward, LengthSettings
 from assent.rewards.model import ModelReward
+from assent.rewards.pattern import PatternReward, PatternSettings
 from assent.rewards.rule import FunctionReward
-from assent.rewards.source import Scores
+from assent.rewards.source import Scores, score_all
 from assent.testing.reward_source import check_reward_source
 from assent.testing.tiny import tiny_reward
 from assent.types import Completion, Prompt
@@ -27,8 +34,32 @@ def test_reward_models(architecture: str):
 
 def test_a_function():
     check_reward_source(FunctionReward(lambda prompt, text: len(text) / 10), PROMPTS, COMPLETIONS)
-    with pytest.raises(DataError, match="'2/0'"):
-        FunctionReward(lambda p, text: float("nan") if "time" in text else 0.0).score(PROMPTS, COMPLETIONS)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"), [(float("nan"), "function gave nan; a reward must be finite"), ("no number", "function failed")]
+)
+def test_a_function_without_a_number_gives_no_score(bad: Any, why: str):
+    source = FunctionReward(lambda p, text: bad if "time" in text else 0.0)
+    assert source.score(PROMPTS, COMPLETIONS).values[3] == 0.0
+    with pytest.raises(DataError, match=f"completion '2/0' has no score: {why}"):
+        score_all(source, PROMPTS, COMPLETIONS)
+
+
+def test_rules():
+    prompts = [replace(p, metadata={"answer": "good", "tests": "assert 'film' in what"}) for p in PROMPTS]
+    for source in (
+        PatternReward(PatternSettings(pattern="film|cat")),
+        LengthReward(LengthSettings(most=3)),
+        AnswerReward(AnswerSettings(pattern=r"is (\w+)")),
+    ):
+        check_reward_source(source, prompts, COMPLETIONS)
+    check_reward_source(JSONReward(JSONSettings()), prompts, _said("{}", "[1", "nothing", '"x"'))
+    check_reward_source(CodeReward(CodeSettings()), prompts, _said("what='film'", "what=''", "!", "film"))
+
+
+def _said(*texts: str) -> list[Completion]:
+    return [replace(c, text=text) for c, text in zip(COMPLETIONS, texts, strict=True)]
 
 
 class Wrong:
@@ -56,6 +87,17 @@ class Wrong:
                 extra = {"parts": {"length": tuple(values[1:])}}
             case "uncertainty":
                 extra = {"uncertainty": tuple(-value for value in values)}
+            case "part by place":
+                extra = {"parts": {"place": tuple(float(i) for i in range(len(values)))}}
+            case "ids":
+                values = [value + completions[0].id.count("/") for value in values]
+                values = [value + 9.0 * any(not c.text for c in completions) for value in values]
+            case "constant":
+                values = [1.0] * len(values)
+            case "empty":
+                values = [value or math.nan for value in values]
+            case "no reason":
+                extra = {"unscored": {0: "a reason"}}
         return Scores(tuple(values), **extra)
 
 
@@ -69,6 +111,11 @@ class Wrong:
         ("short", "3 numbers for 4 completions"),
         ("part", "part 'length'"),
         ("uncertainty", "uncertainty is negative"),
+        ("part by place", "depend on the order"),
+        ("ids", "an empty completion in the company changed"),
+        ("constant", "tells no completion from another"),
+        ("empty", "an empty completion was scored nan"),
+        ("no reason", "a completion has no score: a reason"),
     ],
 )
 def test_a_wrong_source_is_caught(how: str, message: str):

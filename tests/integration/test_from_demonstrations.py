@@ -10,7 +10,9 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from assent.cli import main
-from assent.data.readers import read_comparisons, read_demonstrations
+from assent.data.readers import read_comparisons, read_completions, read_demonstrations
+from assent.rewards.load import load_reward
+from assent.testing.reward_source import check_reward_source
 
 QUICK = ("--max-steps", "3", "--batch-size", "4", "--max-new-tokens", "6")
 
@@ -42,12 +44,15 @@ def test_a_policy_and_a_reward_from_demonstrations_alone(data, workshop, tmp_pat
     assert first["loss"] == pytest.approx(0.6931, abs=1e-4)
     assert last["margin"] > first["margin"] == 0.0
 
-    settings = ("--max-steps", "20", "--batch-size", "8", "--learning-rate", "1e-3", "--objective", "maximum-entropy")
+    objective = {"demos.jsonl": "adversarial", "chats.jsonl": "maximum-entropy"}[data]
+    settings = ("--max-steps", "20", "--batch-size", "8", "--learning-rate", "1e-3", "--objective", objective)
     reward = typed(tmp_path, "inverse-rl", "--model", "policy", "--data", compared, *settings)
     assert metrics(reward)[-1]["accuracy"] > 0.9  # words against the noise of a model that knows nothing
     model, info = AutoModelForSequenceClassification.from_pretrained(reward, output_loading_info=True)
     assert model.config.num_labels == 1
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    prompts, completions = zip(*read_completions(drawn)[:6], strict=True)
+    check_reward_source(load_reward(str(reward)), prompts, completions)
     ppo = typed(tmp_path, "ppo", "--model", "policy", "--data", data, "--reward", str(reward), *QUICK)
     assert len(metrics(ppo)) == 3
     assert "Warning" not in capsys.readouterr().err

@@ -304,7 +304,9 @@ def parse_completion(row: Row) -> tuple[Prompt, Completion]:
     both = _prompt_and_answer(row)
     if both is None:
         raise MissingColumn("prompt + completion (or response), or messages")
-    return both[0], Completion(short_id(both[0].id, both[1]), both[0].id, both[1])
+    scored = row.values.get("score") not in (None, "")
+    metadata = {"score": number_in(row, "score")} if scored else {}
+    return both[0], Completion(short_id(both[0].id, both[1]), both[0].id, both[1], metadata=metadata)
 
 
 def parse_ranking(row: Row) -> Ranking:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from assent.errors import StoreError
 from assent.feedback.questions import Question, display_order
@@ -27,8 +27,11 @@ ERASED = "erased:"
 """Begins the pseudonym that an erased person's tombstones keep."""
 SIMULATED = "simulated:"
 """Begins the name of every simulated annotator, and of nobody else."""
+JUDGE = "judge:"
+"""Begins the name of a language model that was asked; its answers fill no question's overlap."""
 FAILED = "failed"
 """The criterion of the judgement that an answer failed, where it was to be rated or labelled."""
+Who = Literal["people", "simulated", "judge"]
 MAX_NAME = 200
 MAX_NOTE = 10_000
 MAX_KEY = 80
@@ -144,6 +147,13 @@ class StoredAnswer:
             kind=kind,
             strength=strength,
         )
+
+
+def kind_of(annotator: str) -> Who:
+    """What an annotator of this name is: nobody signs in under the name of a program."""
+    if annotator.startswith(SIMULATED):
+        return "simulated"
+    return "judge" if annotator.startswith(JUDGE) else "people"
 
 
 def check_annotator(name: str) -> str:

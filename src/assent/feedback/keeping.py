@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, literal, null, select, union_all
 
 from assent.errors import StoreError
-from assent.feedback.answers import Answer, check_annotator, payload_of
+from assent.feedback.answers import Answer, check_annotator, kind_of, payload_of
 from assent.feedback.database import append_event
 from assent.feedback.gold import gold_score
 from assent.feedback.questions import Question
@@ -67,7 +67,7 @@ def take_back(connection: Connection, event_id: int, annotator: str) -> int:
         raise StoreError(f"event {event_id} is no standing answer of '{annotator}'; only one's own can be undone")
     connection.execute(_of(answered, (row.question_id, annotator)))
     skip = row.kind == SKIP
-    refresh_given(connection, questions.c.id == row.question_id, -int(not skip))
+    refresh_given(connection, questions.c.id == row.question_id, -int(not skip and kind_of(annotator) != "judge"))
     if row.state != GOLD:
         add_to_tallies(connection, {(annotator, row.project): (-int(not skip), -int(skip))})
     return append_event(connection, "undo", annotator=annotator, question_id=row.question_id, supersedes=event_id)
@@ -167,7 +167,7 @@ def _changes(
 ) -> tuple[dict[str, int], dict[tuple[str, str], Change]]:
     """What they add to the answers given, by question, and to the tallies, by annotator and project.
 
-    An answer that is corrected is taken off both.
+    An answer that is corrected is taken off both.  A language model's fills no place that is a person's.
     """
     given: dict[str, int] = {}
     tallied: dict[tuple[str, str], Change] = {}
@@ -175,7 +175,8 @@ def _changes(
         was = replaced.get((answer.question_id, answer.annotator))
         skip, skipped = answer.response.kind == SKIP, was is not None and was.kind == SKIP
         answers = int(not skip) - int(was is not None and not skipped)
-        given[answer.question_id] = given.get(answer.question_id, 0) + answers
+        filled = answers if kind_of(answer.annotator) != "judge" else 0
+        given[answer.question_id] = given.get(answer.question_id, 0) + filled
         if states[answer.question_id] != GOLD:
             key = (answer.annotator, asked[answer.question_id].project)
             before = tallied.get(key, (0, 0))

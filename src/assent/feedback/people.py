@@ -19,7 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from assent.errors import StoreError
-from assent.feedback.answers import SIMULATED, check_annotator
+from assent.feedback.answers import check_annotator, kind_of
 from assent.feedback.database import Database, append_audit
 from assent.feedback.tables import (
     annotators,
@@ -320,8 +320,9 @@ def _add(
 ) -> Person:
     check_annotator(name)
     _check_role(role)
-    if name.lower().startswith(SIMULATED):
-        raise StoreError(f"annotator '{name}': names that begin with '{SIMULATED}' are not for people; choose another")
+    if kind_of(name.lower()) != "people":
+        prefix = name.lower().partition(":")[0]
+        raise StoreError(f"annotator '{name}': names that begin with '{prefix}:' are not for people; choose another")
     # One name for what looks the same to a reader.
     taken = select(annotators.c.name).where(func.lower(annotators.c.name) == name.lower())
     if connection.execute(taken).first() is not None:

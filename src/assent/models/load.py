@@ -59,6 +59,18 @@ def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     return RewardModel(model.eval().to(device), tokenizer)
 
 
+def load_classifier(source: str | Path, device: str = "cpu") -> RewardModel:
+    """A sequence-classification model of any number of classes, its logits where a reward model has its heads."""
+    from transformers import AutoModelForSequenceClassification
+
+    _check_folder(source)
+    if _stored_labels(source) is None and Path(source).is_dir():
+        raise ModelError(f"{source}: is no sequence-classification model; a classifier has a head with its classes")
+    model, info, tokenizer = _load(source, AutoModelForSequenceClassification)
+    _refuse_missing(source, info["missing_keys"])
+    return RewardModel(model.eval().to(device), tokenizer)
+
+
 def new_reward_model(source: str | Path, seed: int, device: str = "cpu", criteria: Sequence[str] = ()) -> RewardModel:
     """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer.
 

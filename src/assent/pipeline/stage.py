@@ -10,24 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from pydantic import Field
+from assent.config import Input, Settings
 
-from assent.config import Settings
+__all__ = ["Context", "Input", "Metrics", "Progress", "Stage", "Waiting"]
 
-ArtifactKind = Literal["model", "data", "folder", "store", "code"]
 Metrics = Mapping[str, float | int | str]
-
-
-def Input(kind: ArtifactKind, default: Any = ..., description: str | None = None) -> Any:
-    """A settings field that names an input artifact.  ``default`` as in pydantic's ``Field``; ``None`` = may be absent.
-
-    ``model``: a model folder or hub name.  ``data``: a data file, folder or hub dataset.  ``folder``: any folder.
-    ``store``: a feedback store that grows; it does not enter the stage's identity (its snapshot does).  ``code``: a
-    function as ``module:name`` or ``path.py:name``, by the content of its file.
-    """
-    return Field(default=default, description=description, json_schema_extra={"artifact": kind})
 
 
 class Progress(Protocol):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assent.errors import StoreError
-from assent.feedback.answers import Answer
+from assent.feedback.answers import Answer, kind_of
 from assent.feedback.questions import Question
 from assent.feedback.responses import STRONGEST, Preference
-from assent.feedback.simulate import PREFIX
 from assent.feedback.store import FeedbackStore
 from assent.types import Prompt, short_id
 
@@ -53,8 +52,9 @@ class Verdicts:
 
         Raises :class:`~assent.errors.StoreError` for a name that is kept for programs.
         """
-        if annotator.startswith(PREFIX):
-            raise StoreError(f"annotator '{annotator}': names that begin with '{PREFIX}' are programs; give --name")
+        if kind_of(annotator) != "people":
+            prefix = annotator.partition(":")[0]
+            raise StoreError(f"annotator '{annotator}': names that begin with '{prefix}:' are programs; give --name")
         self.store, self.annotator = store, annotator
         self.wins, self.ties, self.failed = [0, 0], 0, 0
         self._last: tuple[int, Preference, Pair] | None = None

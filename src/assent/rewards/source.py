@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from assent.errors import DataError
 from assent.types import Completion, Prompt
 
 
@@ -17,9 +19,88 @@ class Scores:
     parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     uncertainty: tuple[float, ...] | None = None
     """Standard deviation of each value; ``None`` where the source cannot tell."""
+    unscored: Mapping[int, str] = field(default_factory=dict)
+    """Place of a completion that got no score -> why; its value is NaN, and so may be its parts."""
+
+    def select(self, places: Sequence[int]) -> Scores:
+        """Those of some of the completions, in this order."""
+        kept = {name: tuple(part[i] for i in places) for name, part in self.parts.items()}
+        spread = None if self.uncertainty is None else tuple(self.uncertainty[i] for i in places)
+        why = {new: self.unscored[old] for new, old in enumerate(places) if old in self.unscored}
+        return Scores(tuple(self.values[i] for i in places), kept, spread, why)
 
 
 class RewardSource(Protocol):
-    """``score`` is called with the prompts of the completions, both in one order and of one length."""
+    """``score`` is called with the prompts of the completions, both in one order and of one length.
+
+    A source that compares the completions of one prompt with one another, so that a score is worth something only
+    beside those of its group, says so by ``comparative = True`` on its class; completions with one ``prompt_id`` are a
+    group.  A source may raise :class:`Pending`.
+    """
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores: ...
+
+
+class Pending(Exception):
+    """People are asked, and have not answered yet: scoring the same completions again later goes on."""
+
+    def __init__(self, question_ids: Sequence[str], message: str) -> None:
+        """``message`` says how many answers are missing and where to give them."""
+        super().__init__(message)
+        self.question_ids = tuple(question_ids)
+
+
+class Unscored(Exception):
+    """Raised for one completion by what scores it: there is no score, and the message says why."""
+
+
+def is_comparative(source: RewardSource) -> bool:
+    """Whether scores are worth something only beside those of the same prompt's other completions."""
+    return bool(getattr(source, "comparative", False))
+
+
+def score_each(
+    prompts: Sequence[Prompt], completions: Sequence[Completion], value: Callable[[Prompt, Completion], float]
+) -> Scores:
+    """Scores by a function of one completion, which raises :class:`Unscored` where it has no score to give."""
+    values: list[float] = []
+    unscored: dict[int, str] = {}
+    for place, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        try:
+            values.append(float(value(prompt, completion)))
+        except Unscored as problem:
+            values.append(math.nan)
+            unscored[place] = str(problem)
+    return Scores(tuple(values), unscored=unscored)
+
+
+def problems(scores: Scores, completions: Sequence[Completion]) -> dict[int, str]:
+    """Place of each completion without a finite score -> one clause that names it and says why.
+
+    Raises :class:`DataError` where there is not one score for each completion.
+    """
+    if len(scores.values) != len(completions):
+        raise DataError(f"the source of rewards gave {len(scores.values)} scores for {len(completions)} completions")
+    found: dict[int, str] = {}
+    for place, (value, completion) in enumerate(zip(scores.values, completions, strict=True)):
+        if place in scores.unscored:
+            found[place] = f"completion '{completion.id}' has no score: {scores.unscored[place]}"
+        elif not math.isfinite(value):
+            found[place] = f"completion '{completion.id}' has no score: the reward is {value}, and must be finite"
+    return found
+
+
+def score_all(source: RewardSource, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
+    """The scores of all; :class:`DataError` naming the first completion that has none."""
+    scores = source.score(prompts, completions)
+    for problem in problems(scores, completions).values():
+        raise DataError(problem)
+    return scores
+
+
+def groups_of(completions: Sequence[Completion]) -> list[list[int]]:
+    """The places of each prompt's completions, in the order in which the prompts are met."""
+    groups: dict[str, list[int]] = {}
+    for place, completion in enumerate(completions):
+        groups.setdefault(completion.prompt_id, []).append(place)
+    return list(groups.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,11 +10,9 @@ import httpx
 
 from assent.errors import ModelError
 from assent.rollout.engine import EncodedPrompt, Promises
+from assent.rollout.http import post_json
 from assent.rollout.sampling import row_seed, truncates
 from assent.types import Completion, SamplingSettings
-
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
-"""Answers that a later attempt may better."""
 
 
 class ServerEngine:
@@ -115,7 +112,8 @@ class ServerEngine:
             body["stop"] = list(sampling.stop)
         if sampling.logit_bias:
             body["logit_bias"] = {str(token): value for token, value in sampling.logit_bias}
-        answer = self._post(body)
+        url, limits = f"{self.url}/completions", {"timeout": self.timeout, "attempts": self.attempts}
+        answer = post_json(self.client, url, body, **limits)
         try:
             choice = answer["choices"][0]
             if isinstance(choice["text"], str):
@@ -124,30 +122,6 @@ class ServerEngine:
             pass
         raise ModelError(f"{self.url}/completions answered without choices[0].text; is it a completions endpoint?")
 
-    def _post(self, body: dict[str, Any]) -> Any:
-        failure = ""
-        for attempt in range(self.attempts):
-            wait = 0.5 * 2**attempt
-            try:
-                reply = self.client.post(f"{self.url}/completions", json=body, timeout=self.timeout)
-            except httpx.TimeoutException:
-                failure = f"did not answer within {self.timeout:g} s"
-            except httpx.TransportError as error:
-                failure = f"cannot be reached ({error})"
-            else:
-                if reply.is_success:
-                    try:
-                        return reply.json()
-                    except ValueError:
-                        raise ModelError(f"{self.url}/completions answered with something that is not JSON") from None
-                failure = f"answered {reply.status_code}: {_said(reply)}"
-                if reply.status_code not in _AGAIN:
-                    raise ModelError(f"{self.url}/completions {failure}; check the address and the model's name there")
-                wait = _seconds(reply.headers.get("retry-after"), wait)
-            if attempt + 1 < self.attempts:
-                time.sleep(min(wait, 30.0))
-        raise ModelError(f"{self.url}/completions {failure}, {self.attempts} times; is the server running?")
-
 
 def _token_ids(choice: dict[str, Any]) -> tuple[int, ...]:
     return tuple(choice.get("token_ids") or ())
@@ -155,21 +129,3 @@ def _token_ids(choice: dict[str, Any]) -> tuple[int, ...]:
 
 def _logprobs(choice: dict[str, Any]) -> tuple[float, ...]:
     return tuple((choice.get("logprobs") or {}).get("token_logprobs") or ())
-
-
-def _said(reply: httpx.Response) -> str:
-    """The server's own message, in one line."""
-    try:
-        body = reply.json()
-        said = body.get("error", body)
-        said = said.get("message", said) if isinstance(said, dict) else said
-    except (ValueError, AttributeError):
-        said = reply.text
-    return " ".join(str(said).split())[:200]
-
-
-def _seconds(said: str | None, otherwise: float) -> float:
-    try:
-        return float(said) if said else otherwise
-    except ValueError:
-        return otherwise

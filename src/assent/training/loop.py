@@ -19,6 +19,7 @@ import torch
 from assent.algorithms.base import State
 from assent.algorithms.batch import Batch
 from assent.errors import NonFiniteError
+from assent.rewards.source import Pending
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import Saver, load_newest, name_of
 from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
@@ -29,6 +30,7 @@ from assent.training.randomness import generator_states, restore_generators, see
 from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
+from assent.training.sources import Drawing
 from assent.training.timing import Phase, phase, take_phases
 from assent.training.unfinished import Unfinished
 from assent.types import short_id
@@ -135,10 +137,12 @@ class Training:
                     figures |= objective.named({**found, **made})
                     prepared.append(batch)
                     states.append(state)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Pending) as stopped:
             if stop is not None:
                 restore_generators(before)
                 self.begin_saving()
+                if isinstance(stopped, Pending):
+                    self.saver.wait()
             raise
         self.states = states
         return Unfinished(prepared, figures)
@@ -211,6 +215,7 @@ class Training:
             "generators": generator_states(),
             "token_budget": self.budget.tokens,
             "unfinished": self.unfinished.state() if self.unfinished else None,
+            "drawn": [o.source.drawn() if isinstance(o.source, Drawing) else None for o in self.objectives],
         }
 
     def restore(self) -> None:
@@ -229,6 +234,9 @@ class Training:
             callback.restore(state, found.folder)
         restore_generators(saved["generators"])
         self.budget.tokens = min(self.budget.tokens, int(saved["token_budget"]))
+        for objective, drawn in zip(self.objectives, saved["drawn"], strict=True):
+            if isinstance(objective.source, Drawing) and drawn is not None:
+                objective.source.take_up(drawn)
         if saved["unfinished"] is not None:
             self.unfinished = Unfinished.restored(saved["unfinished"], self.roles.device)
         self.step = int(saved["step"])

@@ -25,7 +25,7 @@ from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
-from assent.training.rollouts import RolloutSource
+from assent.training.rollouts import OnUnscored, RolloutSource
 from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
 from assent.types import Prompt
@@ -52,6 +52,9 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     """Cut prompts over max_prompt_tokens on the left; unset = such a prompt is an error."""
     empty: Literal["error", "skip"] = "error"
     """What to do with a row whose prompt is empty: stop, or leave it out."""
+    on_unscored: OnUnscored = "stop"
+    """What to do with a completion that gets no score (a function that raises, NaN, a judge that answers nonsense):
+    stop, or leave it out of its step."""
     slots: int = Field(default=128, gt=0)
     """Rows decoded at once."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -85,7 +88,8 @@ class OnPolicyTask:
     """What to train, against which rewards, and where to write."""
 
     policy: Policy
-    reward: RewardSource
+    reward: RewardSource | None
+    """``None`` where ``scored`` brings the rewards."""
     reward_model: RewardModel | None
     """For a critic that starts from it; ``None`` where the reward is no model or has another tokenizer."""
     prompts: Sequence[Prompt]
@@ -100,6 +104,9 @@ class OnPolicyTask:
     seed: int
     progress: Any
     say: Callable[[str], None]
+    scored: Sequence[Example] = ()
+    """Completions with scores, a prompt's as one example, that the policy sampled before training: then nothing is
+    sampled, and the policy that sampled is the reference throughout."""
 
 
 def room_for_prompts(policy: Policy, settings: SamplingOptions) -> int:
@@ -127,6 +134,26 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     """Train, and return the figures of the last steps (their mean over a tenth of the run) and the models."""
     settings: OnPolicySettings = task.settings
     roles = make_roles(task)
+    source = _scored_source(task, roles) if task.scored else _rollouts(task, roles)
+    window = _RecentMean(max(1, settings.max_steps // 10))
+    shown = ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl"))
+    make_training(task, roles, source, [MetricsLog(task.folder), window, shown]).run()
+    return window.means(), roles
+
+
+def _scored_source(task: OnPolicyTask, roles: Roles) -> DatasetSource:
+    settings: OnPolicySettings = task.settings
+    roles.sampled_by_reference = True
+    groups = max(1, settings.batch_size // settings.samples_per_prompt)
+    source = DatasetSource(task.scored, groups, task.seed, task.policy.tokenizer.pad_token_id, roles.device)
+    passes = settings.max_steps * source.batch_size / len(task.scored)
+    task.say(f"{len(task.scored)} prompts with scored completions; {settings.max_steps} steps pass {passes:.1f} times")
+    return source
+
+
+def _rollouts(task: OnPolicyTask, roles: Roles) -> RolloutSource:
+    settings: OnPolicySettings = task.settings
+    assert task.reward is not None, "rollouts need a source of rewards"
     source = RolloutSource(
         task.prompts,
         task.encoded,
@@ -137,23 +164,22 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         samples_per_prompt=settings.samples_per_prompt,
         pad=task.policy.tokenizer.pad_token_id,
         device=roles.device,
+        on_unscored=settings.on_unscored,
+        say=task.say,
     )
     if source.prompts_per_step * settings.samples_per_prompt < settings.batch_size:
         task.say(
             f"batch_size {settings.batch_size} is more than the {len(task.prompts)} prompts allow: each step takes all "
             f"of them, {settings.samples_per_prompt} samples each"
         )
-    window = _RecentMean(max(1, settings.max_steps // 10))
-    shown = ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl"))
-    make_training(task, roles, source, [MetricsLog(task.folder), window, shown]).run()
-    return window.means(), roles
+    return source
 
 
 def make_roles(task: OnPolicyTask) -> Roles:
     """The policy, a frozen copy of it as the reference, and a critic, as far as the algorithm uses them."""
     settings: OnPolicySettings = task.settings
     reference = None
-    if "ref_logprobs" in task.algorithm.needs:
+    if "ref_logprobs" in task.algorithm.needs or task.scored:
         reference = task.policy.frozen_copy()
     roles = Roles(
         policy=task.policy,

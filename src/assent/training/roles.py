@@ -35,6 +35,8 @@ class Roles:
     """Matmuls in bfloat16 under autocast; weights, reductions and optimiser state stay in float32."""
     packing: bool = False
     """Whether rows are packed rather than padded; set by :meth:`use_packing`."""
+    sampled_by_reference: bool = False
+    """Whether the rows were sampled before training, by the policy as the reference keeps it, and not just now."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,7 +88,8 @@ class Roles:
         with self._autocast():
             if name == "values":
                 return self._values(batch, None)
-            model = self.reference if name == "ref_logprobs" else self.policy
+            by_reference = name == "ref_logprobs" or self.sampled_by_reference
+            model = self.reference if by_reference else self.policy
             assert model is not None, f"column '{name}' needs a model that this run does not have"
             hidden = model.hidden(batch.tokens, batch.mask, batch.completion_mask)
             return model.token_logprobs(hidden, batch.tokens, batch.completion_mask, self.temperature)[0]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate, chain
+from typing import Any, Literal
 
 import torch
 
 from assent.algorithms.batch import Batch
-from assent.rewards.source import RewardSource
+from assent.errors import DataError
+from assent.rewards.source import RewardSource, problems
 from assent.rollout.engine import EncodedPrompt, Engine
 from assent.training.sources import Example, Row, collate, stream_places
 from assent.training.timing import phase
-from assent.types import Completion, Prompt, SamplingSettings, short_id
+from assent.types import Completion, Prompt, SamplingSettings, from_json, short_id, to_json
+
+OnUnscored = Literal["stop", "skip"]
+"""What is done with a completion that its source of rewards gives no score."""
 
 
 class RolloutSource:
@@ -33,24 +39,71 @@ class RolloutSource:
         samples_per_prompt: int,
         pad: int,
         device: torch.device,
+        on_unscored: OnUnscored = "stop",
+        say: Callable[[str], None] = print,
     ) -> None:
         """``rollouts`` completions a step, ``samples_per_prompt`` of each of the step's prompts."""
+        self.on_unscored, self.say = on_unscored, say
         self.prompts, self.encoded, self.engine, self.reward = prompts, encoded, engine, reward
         self.sampling, self.samples_per_prompt, self.pad, self.device = sampling, samples_per_prompt, pad, device
         self.prompts_per_step = min(len(prompts), max(1, rollouts // samples_per_prompt))
+        self._drawn: tuple[int, list[Completion]] | None = None
+        """The completions of a step that wait for their scores."""
+
+    def drawn(self) -> dict[str, Any] | None:
+        """See :class:`assent.training.sources.Drawing`."""
+        if self._drawn is None:
+            return None
+        return {"step": self._drawn[0], "completions": [to_json(completion) for completion in self._drawn[1]]}
+
+    def take_up(self, drawn: dict[str, Any]) -> None:
+        """See :class:`assent.training.sources.Drawing`."""
+        self._drawn = int(drawn["step"]), [from_json(Completion, row) for row in drawn["completions"]]
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
         chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
         sampling = replace(self.sampling, seed=step_seed(self.sampling.seed, step))
         encoded, each = told_apart([self.encoded[i] for i in chosen]), self.samples_per_prompt
-        with phase("sampling"):
-            completions = self.engine.generate(encoded, sampling, each)
+        if self._drawn is None or self._drawn[0] != step:
+            with phase("sampling"):
+                self._drawn = step, self.engine.generate(encoded, sampling, each)
+        completions = self._drawn[1]
         prompts = [self.prompts[i] for i in chosen for _ in range(each)]
         with phase("scoring"):
             scores = self.reward.score(prompts, completions)
-        batch = collate_rollouts(completions, scores.values, [each] * len(chosen), self.pad, self.device)
-        figures = {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
+        self._drawn = None
+        sizes, figures = [each] * len(chosen), {}
+        missing = problems(scores, completions)
+        if missing or self.on_unscored == "skip":
+            figures["unscored"] = float(len(missing))
+            kept = self._kept(missing, _split(sizes))
+            completions, scores = [completions[i] for part in kept for i in part], scores.select(list(chain(*kept)))
+            sizes = [len(part) for part in kept]
+        batch = collate_rollouts(completions, scores.values, sizes, self.pad, self.device)
+        figures |= {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
         return batch, figures
+
+    def _kept(self, missing: Mapping[int, str], groups: Sequence[Sequence[int]]) -> list[list[int]]:
+        """The places that have a score, group by group; where samples are compared, a single one is left out too.
+
+        Raises :class:`DataError` for the first without a score where such are to stop the run, or none is left.
+        """
+        if missing and self.on_unscored == "stop":
+            raise DataError(f"{next(iter(missing.values()))}; on_unscored: skip leaves such completions out")
+        least = min(2, self.samples_per_prompt)
+        kept = [[place for place in group if place not in missing] for group in groups]
+        kept = [group for group in kept if len(group) >= least]
+        if missing:
+            self.say(f"{len(missing)} of {sum(map(len, groups))} completions left out; {next(iter(missing.values()))}")
+        if not kept:
+            raise DataError(f"no completion of this step can be trained on; {next(iter(missing.values()))}")
+        return kept
+
+
+def _split(sizes: Sequence[int]) -> list[range]:
+    """The places of each group."""
+    ends = list(accumulate(sizes))
+    return [range(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def step_seed(seed: int, *place: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -52,6 +52,19 @@ class Source(Protocol):
     """Gives the whole optimiser batch (or batch of rollouts) of a step, and figures about it."""
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]: ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A source whose batch takes something that must not be lost while people are waited for."""
+
+    def drawn(self) -> dict[str, Any] | None:
+        """What the batch that is not whole yet was drawn as, in plain data; ``None`` when none is under way."""
+        ...
+
+    def take_up(self, drawn: dict[str, Any]) -> None:
+        """Go on from it: the batch of that step is not drawn again."""
+        ...
 
 
 def with_mismatched(examples: Sequence[Example], longest: int) -> list[Example]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from assent.pipeline.plan import plan
-from assent.pipeline.recipe import load_recipe
+from assent.pipeline.recipe import StageSpec, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-SELF_CONTAINED = ("quickstart", "apprenticeship")
+SELF_CONTAINED = ("quickstart", "apprenticeship", "rebel")
 """Those that read nothing from outside, so that a plan needs neither files nor network."""
 
 
@@ -28,7 +28,7 @@ def test_its_plan_runs_every_stage_and_reads_no_stage_before_it_is_made(name, tm
         assert (item.name, item.action) == (stage.name, "run")
         assert parents(stage.values) <= made
         made.add(item.name)
-    assert {"sft", "ppo", "evaluate", "report"} <= made
+    assert {"sft", "rebel" if name == "rebel" else "ppo", "evaluate", "report"} <= made
 
 
 def parents(value) -> set[str]:
@@ -38,9 +38,14 @@ def parents(value) -> set[str]:
     return {name for item in inner for name in parents(item)}
 
 
+def stages_of(name: str) -> dict[str, StageSpec]:
+    return {stage.name: stage for stage in load_recipe(RECIPES / f"{name}.yaml").stages}
+
+
 def test_apprenticeship_is_the_quickstarts_world_without_a_ranking():
     apprenticeship, quickstart = (
-        {stage.name: stage for stage in load_recipe(RECIPES / f"{name}.yaml").stages} for name in SELF_CONTAINED[::-1]
+        {stage.name: stage for stage in load_recipe(RECIPES / f"{name}.yaml").stages}
+        for name in ("apprenticeship", "quickstart")
     )
     for name in ("world", "base", "sft"):
         assert apprenticeship[name].values == quickstart[name].values
@@ -48,3 +53,19 @@ def test_apprenticeship_is_the_quickstarts_world_without_a_ranking():
     assert apprenticeship["ppo"].values["reward"] == "$inverse-rl"
     # the true preference judges and teaches nothing
     assert [s.name for s in apprenticeship.values() if "movie_world" in str(s.values)] == ["evaluate"]
+
+
+def test_rebel_is_the_quickstarts_world_with_the_published_four_parts():
+    rebel, quickstart = (
+        {s.name: s for s in load_recipe(RECIPES / f"{n}.yaml").stages} for n in ("rebel", "quickstart")
+    )
+    for name in ("world", "base", "sft", "sample", "collect", "comparisons", "reward"):
+        assert rebel[name].values == quickstart[name].values
+    reads = {name: parents(rebel[name].values) for name in ("generate", "score", "filter", "rebel")}
+    assert reads == {
+        "generate": {"sft", "world"},
+        "score": {"generate", "reward"},
+        "filter": {"score", "sft"},
+        "rebel": {"sft", "filter"},
+    }
+    assert not {"reward", "reward_function"} & set(rebel["rebel"].values)

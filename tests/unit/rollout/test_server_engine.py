@@ -12,7 +12,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from assent.errors import ModelError
-from assent.rollout import server as server_module
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
 from assent.rollout.server import ServerEngine
@@ -85,7 +84,7 @@ def served(running: tuple[Served, str], monkeypatch: pytest.MonkeyPatch) -> tupl
     app, _ = running
     app.gives_ids = app.takes_ids = True
     app.bodies, app.failures = [], []
-    monkeypatch.setattr(server_module.time, "sleep", lambda seconds: app.bodies.append({"slept": seconds}))
+    monkeypatch.setattr("time.sleep", lambda seconds: app.bodies.append({"slept": seconds}))
     return running
 
 

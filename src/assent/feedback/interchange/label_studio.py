@@ -8,7 +8,7 @@ from typing import Any
 
 from assent.data.parse import checked
 from assent.errors import DataError
-from assent.feedback.answers import SIMULATED, Answer
+from assent.feedback.answers import SIMULATED, Answer, kind_of
 from assent.feedback.interchange.label_studio_config import Layout, answer_name
 from assent.feedback.interchange.label_studio_results import read_result, write_result
 from assent.feedback.interchange.orders import is_order, put_in_order, reordered
@@ -43,7 +43,7 @@ def task_of(question: Question, answers: Iterable[Said] = (), *, whole: bool = F
         task["meta"] = {"assent": to_json(question)}
     people, programs = [], []
     for answer in answers:
-        by_program = answer.answer.annotator.startswith(SIMULATED)
+        by_program = kind_of(answer.answer.annotator) != "people"
         (programs if by_program else people).append(_annotation(answer, question, order))
     return {**task, "annotations": people, "predictions": [_prediction(item) for item in programs]}
 

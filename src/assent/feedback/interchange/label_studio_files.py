@@ -7,7 +7,7 @@ from typing import Any
 
 from assent.data.rows import Row, read_rows
 from assent.errors import DataError
-from assent.feedback.answers import SIMULATED
+from assent.feedback.answers import SIMULATED, kind_of
 from assent.feedback.interchange.keeping import Item, named
 from assent.feedback.interchange.label_studio import answer_of, order_of, question_of, task_of
 from assent.feedback.interchange.whole import Refusing, Said
@@ -52,7 +52,8 @@ def _said(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
             by = by.get("email") or by.get("id")
         yield annotation, str(by) if by not in (None, "") else "label-studio"
     for prediction in _objects(task.get("predictions")):
-        yield prediction, f"{SIMULATED}{prediction.get('model_version') or 'label-studio'}"
+        name = str(prediction.get("model_version") or "label-studio")
+        yield prediction, name if kind_of(name) == "judge" else f"{SIMULATED}{name}"
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assent.errors import DataError, ExchangeError
-from assent.feedback.answers import SIMULATED, Answer, StoredAnswer
+from assent.feedback.answers import Answer, StoredAnswer, kind_of
 from assent.feedback.interchange.keeping import Item, Keeper, Kept, named, said
 from assent.feedback.interchange.label_studio import answer_of, order_of, task_of
 from assent.feedback.interchange.label_studio_api import LabelStudio
@@ -73,7 +73,7 @@ def push(store: FeedbackStore, server: LabelStudio, questions: Iterable[Question
     that somebody deleted there is made again, as long as its question has no answer.
     """
     _check(name)
-    done = {a.question.id for a in store.answers() if not a.annotator.startswith(SIMULATED)}
+    done = {a.question.id for a in store.answers() if kind_of(a.annotator) == "people"}
     groups: dict[tuple[Layout, str], list[Question]] = {}
     for question in questions:
         groups.setdefault((Layout.of(question), question.instructions), []).append(question)

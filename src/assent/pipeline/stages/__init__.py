@@ -11,7 +11,11 @@ STAGES: dict[str, str] = {
         "pretrain",
         "sft",
         "sample",
+        "score",
+        "filter",
         "collect",
+        "judge",
+        "revise",
         "comparisons",
         "judgements",
         "contrast",
@@ -37,6 +41,9 @@ STAGES: dict[str, str] = {
         "evaluate",
         "report",
     )
+} | {
+    f"{name}-reward": f"assent.pipeline.stages.sources:{name.upper()}"
+    for name in ("pattern", "length", "json", "answer", "code", "function", "classifier", "judge", "human")
 }
 """Kind -> ``module:ATTRIBUTE`` of its :class:`~assent.pipeline.stage.Stage`.
 

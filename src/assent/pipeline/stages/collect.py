@@ -10,10 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.jsonl import write_jsonl
 from assent.data.readers import read_completions, read_prompts
 from assent.errors import RecipeError, nearest
-from assent.feedback.answers import SIMULATED, StoredAnswer
+from assent.feedback.answers import SIMULATED
 from assent.feedback.interchange.label_studio_api import LabelStudio
 from assent.feedback.interchange.label_studio_sync import pull, push
 from assent.feedback.questions import (
@@ -24,11 +23,11 @@ from assent.feedback.questions import (
     demonstration_question,
     questions_from_completions,
 )
-from assent.feedback.responses import Skipped
 from assent.feedback.simulate import SimulatedAnnotator
 from assent.feedback.simulated_answers import simulated_answers
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
+from assent.pipeline.stages.answers import answers_of, content, write_answers
 from assent.rewards.rule import load_function
 
 
@@ -118,9 +117,9 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         else:
             _simulate(store, questions, settings, context)
         upto = store.last_event()
-        every = _answers_of(store, questions, simulated=not _asks_people(settings), upto=upto)
+        every = answers_of(store, questions, "people" if _asks_people(settings) else "simulated", upto)
     answers = [answer for answer in every if answer.annotator not in settings.without]
-    return {**_write(answers, context), "store_event": upto, "simulated": int(not _asks_people(settings))}
+    return {**write_answers(answers, context.out), "store_event": upto, "simulated": int(not _asks_people(settings))}
 
 
 def _questions(instructions: str, settings: CollectSettings) -> list[Question]:
@@ -137,21 +136,6 @@ def _questions(instructions: str, settings: CollectSettings) -> list[Question]:
         for criterion in _truths(settings)
         for question in questions_from_completions(prompts, completions, instructions, criterion, settings.task)
     ]
-
-
-def _write(answers: Sequence[StoredAnswer], context: Context) -> dict[str, float | int]:
-    """The answers as the records that training reads; a file for each kind that was asked for, and the rankings'."""
-    rankings = [ranking for answer in answers if (ranking := answer.ranking())]
-    judgements = [judgement for answer in answers for judgement in answer.judgements()]
-    demonstrations = [made for answer in answers if (made := answer.demonstration())]
-    write_jsonl(context.out / "rankings.jsonl", rankings)
-    out: dict[str, float | int] = {"rankings": len(rankings)}
-    for name, records in (("judgements", judgements), ("demonstrations", demonstrations)):
-        if records:
-            out[name] = write_jsonl(context.out / f"{name}.jsonl", records)
-    ranks = [rank for ranking in rankings for rank in ranking.ranks]
-    out["annotators"] = len({answer.annotator for answer in answers})
-    return {**out, "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks))}
 
 
 def _check(settings: CollectSettings) -> None:
@@ -188,25 +172,6 @@ def _truths(settings: CollectSettings) -> dict[str, str | None]:
     return {name: truth or settings.truth for name, truth in (settings.criteria or unset).items()}
 
 
-def _answers_of(
-    store: FeedbackStore, questions: Sequence[Question], simulated: bool, upto: int | None = None
-) -> list[StoredAnswer]:
-    """The standing answers to these questions, by simulated annotators or by people, without those skipped."""
-    asked = {_content(question) for question in questions}
-    return [
-        answer
-        for answer in store.answers(upto)
-        if _content(answer.question) in asked
-        and answer.annotator.startswith(SIMULATED) == simulated
-        and not isinstance(answer.response, Skipped)
-    ]
-
-
-def _content(question: Question) -> tuple[str, frozenset[str], str, str]:
-    """What makes two questions the same, whatever the instructions."""
-    return question.prompt.id, frozenset(question.completion_ids), question.criterion, question.task
-
-
 def _asked(settings: CollectSettings) -> str:
     return "rankings" if settings.task == "ranking" else "answers"
 
@@ -220,12 +185,12 @@ def _wait_for_label_studio(
 ) -> None:
     """Pull what was answered there; where that is not enough, make sure that all is asked there, and wait."""
     wanted = settings.answers or len(questions)
-    if len(_answers_of(store, questions, simulated=False)) >= wanted:
+    if len(answers_of(store, questions, "people")) >= wanted:
         return
     with LabelStudio.from_environment(str(settings.url)) as server:
         for line in pull(store, server, settings.label_studio_name).lines():
             context.say(line)
-        given = len(_answers_of(store, questions, simulated=False))
+        given = len(answers_of(store, questions, "people"))
         if given >= wanted:
             return
         for line in push(store, server, questions, settings.label_studio_name).lines():
@@ -241,7 +206,7 @@ def _wait_for_people(
     store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str
 ) -> None:
     wanted = settings.answers or len(questions)
-    given = len(_answers_of(store, questions, simulated=False))
+    given = len(answers_of(store, questions, "people"))
     if given < wanted:
         raise Waiting(
             f"{given} of {wanted} {_asked(settings)} are in.  Start the labelling app with\n"
@@ -254,9 +219,9 @@ def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: Col
     truths = {criterion: load_function(str(truth)) for criterion, truth in _truths(settings).items()}
     people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{SIMULATED}{a.name}"}) for a in settings.annotators]
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
-    before = _answers_of(store, questions, simulated=True)
-    number = {_content(question): question.id for question in questions}
-    given = {(number[_content(answer.question)], answer.annotator) for answer in before}
+    before = answers_of(store, questions, "simulated")
+    number = {content(question): question.id for question in questions}
+    given = {(number[content(answer.question)], answer.annotator) for answer in before}
     each = settings.annotators_per_question
     made = simulated_answers(questions, people, truths, each, context.seed, given)
     # A program's answer has no time of day: the same run gives the same file.

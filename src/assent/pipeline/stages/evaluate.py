@@ -20,14 +20,15 @@ from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.evaluation.win_rates import win_rate
 from assent.intervals import wilson_interval
 from assent.models.device import pick_device
-from assent.models.load import load_policy, load_reward_model
+from assent.models.load import load_policy
 from assent.models.policy import Policy
 from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
+from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality, score_matches
+from assent.rewards.load import load_reward
 from assent.rewards.model import ModelReward, same_tokenizer
 from assent.rewards.rule import FunctionReward, load_function
-from assent.rewards.source import RewardSource
+from assent.rewards.source import RewardSource, is_comparative, score_all
 from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
@@ -44,7 +45,11 @@ class EvaluateSettings(SamplingOptions):
     data: str = Input("data", description="Held-out prompts")
     reference: str = "sft"
     """Among policies, the one that the others are compared with: wins against it, and KL from it."""
-    judge: str | None = Input("model", None, "Reward model that judges; it must not be the one trained against")
+    judge: str | None = Input(
+        "model",
+        None,
+        "Reward model, or folder of another source of reward, that judges; it must not be the one trained against",
+    )
     judge_function: str | None = Input(
         "code", None, "A function of prompt and text that judges instead, as module:function or path.py:function"
     )
@@ -53,7 +58,7 @@ class EvaluateSettings(SamplingOptions):
     judge_kind: Literal["simulated", "classifier", "model", "function"] = "model"
     """What the report says it is: the world's own simulated preference, a classifier whose sign counts (the share of
     positive completions leads), a reward model, or a function."""
-    reward: str | None = Input("model", None, "The reward model that was trained against")
+    reward: str | None = Input("model", None, "The reward model, or folder of another source, that was trained against")
     base: str | None = Input("model", None, "Model that perplexity is measured under, usually the pretrained one")
     base_text: str | None = Input("data", None, "Held-out text; each policy's perplexity on it shows what was lost")
     comparisons: str | None = Input("data", None, "Held-out comparisons that the reward model is measured on")
@@ -88,7 +93,7 @@ def run(settings: EvaluateSettings, context: Context) -> Metrics:
     prompts = read_prompts(settings.data, empty=settings.empty)[: settings.max_prompts]
     reference = load_policy(policies[reference_name], pick_device())
     base = load_policy(settings.base, pick_device()) if settings.base else None
-    judge, reward = _judge(settings), _reward_model(settings.reward)
+    judge, reward = _judge(settings), load_reward(settings.reward) if settings.reward else None
     context.progress.start("evaluating", len(policies))
     sampled: dict[str, _Sampled] = {}
     portions = Portions(context.out)
@@ -104,7 +109,7 @@ def run(settings: EvaluateSettings, context: Context) -> Metrics:
         tokenizers[name] = policy.tokenizer
         context.progress.advance()
     context.progress.stop()
-    result = _result(settings, reference_name, prompts, sampled)
+    result = _result(settings, reference_name, prompts, sampled, judge)
     result |= _evidence(settings, reward, judge)
     atomic_write_json(context.out / "evaluation.json", result)
     write_jsonl(context.out / "samples.jsonl", _samples(tokenizers, prompts, sampled, settings.shown))
@@ -128,11 +133,7 @@ def _judge(settings: EvaluateSettings) -> RewardSource | None:
         raise RecipeError("evaluate: give judge (a model) or judge_function, not both")
     if settings.judge_function:
         return FunctionReward(load_function(settings.judge_function), settings.judge_name)
-    return _reward_model(settings.judge)
-
-
-def _reward_model(source: str | None) -> ModelReward | None:
-    return None if source is None else ModelReward(load_reward_model(source, pick_device()))
+    return load_reward(settings.judge) if settings.judge else None
 
 
 def _for_policy(source: RewardSource | None, policy: Policy) -> RewardSource | None:
@@ -145,7 +146,7 @@ def _sample(
     reference: Policy,
     base: Policy | None,
     judge: RewardSource | None,
-    reward: ModelReward | None,
+    reward: RewardSource | None,
     prompts: Sequence[Prompt],
     settings: EvaluateSettings,
     seed: int,
@@ -154,8 +155,8 @@ def _sample(
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     completions = local_engine(policy, options=settings).generate(encoded, settings.sampling(seed), 1)
     judge, scorer = _for_policy(judge, policy), _for_policy(reward, policy)
-    utilities = judge.score(prompts, completions).values if judge else None
-    rewards = scorer.score(prompts, completions).values if scorer else None
+    utilities = score_all(judge, prompts, completions).values if judge and not is_comparative(judge) else None
+    rewards = score_all(scorer, prompts, completions).values if scorer and not is_comparative(scorer) else None
     figures: dict[str, float] = {}
     logprobs = ref_logprobs = None
     if same_tokenizer(policy.tokenizer, reference.tokenizer):
@@ -206,7 +207,11 @@ def _text_perplexity(policy: Policy, source: str) -> float:
 
 
 def _result(
-    settings: EvaluateSettings, reference: str, prompts: Sequence[Prompt], sampled: dict[str, _Sampled]
+    settings: EvaluateSettings,
+    reference: str,
+    prompts: Sequence[Prompt],
+    sampled: dict[str, _Sampled],
+    judge: RewardSource | None,
 ) -> dict[str, Any]:
     base = sampled[reference]
     for item in sampled.values():
@@ -219,23 +224,33 @@ def _result(
         "reference": reference,
         "prompts": len(prompts),
         "policies": {name: item.figures for name, item in sampled.items()},
-        "win_rates": _win_rates([prompt.id for prompt in prompts], reference, sampled, settings.tie_width),
+        "win_rates": _win_rates(prompts, reference, sampled, judge, settings.tie_width),
     }
 
 
-def _win_rates(ids: list[str], reference: str, sampled: dict[str, _Sampled], tie_width: float) -> list[dict[str, Any]]:
+def _win_rates(
+    prompts: Sequence[Prompt],
+    reference: str,
+    sampled: dict[str, _Sampled],
+    judge: RewardSource | None,
+    tie_width: float,
+) -> list[dict[str, Any]]:
     """Each policy against the reference, and then each against each other."""
     others = [name for name in sampled if name != reference]
     matches = [(name, reference) for name in others] + list(itertools.combinations(others, 2))
+    ids = [prompt.id for prompt in prompts]
     rates: list[dict[str, Any]] = []
     for one, two in matches:
         ours, theirs = sampled[one].utilities, sampled[two].utilities
+        if judge is not None and is_comparative(judge):
+            texts = [[c.text for c in sampled[name].completions] for name in (one, two)]
+            ours, theirs = score_matches(judge, prompts, *texts)
         if ours is not None and theirs is not None:
             rates.append({"policy": one, "against": two, **asdict(win_rate(ids, ours, theirs, tie_width))})
     return rates
 
 
-def _evidence(settings: EvaluateSettings, reward: ModelReward | None, judge: RewardSource | None) -> dict[str, Any]:
+def _evidence(settings: EvaluateSettings, reward: RewardSource | None, judge: RewardSource | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     truth = judge if settings.judge_function else None
     if reward is not None and settings.comparisons:

@@ -12,8 +12,7 @@ from assent.feedback.agreement import krippendorff_alpha
 from assent.feedback.comparisons import comparisons_from_rankings
 from assent.feedback.ratings import places
 from assent.intervals import wilson_interval
-from assent.rewards.model import ModelReward
-from assent.rewards.source import RewardSource
+from assent.rewards.source import RewardSource, is_comparative, score_all
 from assent.types import Comparison, Completion, Judgement, Prompt, Ranking
 
 
@@ -38,7 +37,7 @@ def reward_model_quality(
     return out
 
 
-def classifier_quality(reward: ModelReward, judgements: Sequence[Judgement]) -> dict[str, Any]:
+def classifier_quality(reward: RewardSource, judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Accuracy of the reward's sign on held-out 0/1 labels, with a Wilson interval."""
     scores = _score_texts(reward, [j.prompt for j in judgements], [j.response for j in judgements])
     right = sum((score > 0) == (j.label > 0.5) for score, j in zip(scores, judgements, strict=True))
@@ -79,10 +78,25 @@ def _agreement_with_truth(comparisons: Sequence[Comparison], truth: RewardSource
 def _score(source: RewardSource, comparisons: Sequence[Comparison]) -> tuple[list[float], list[float]]:
     prompts = [c.prompt for c in comparisons]
     texts = [[c.chosen for c in comparisons], [c.rejected for c in comparisons]]
+    if is_comparative(source):
+        return score_matches(source, prompts, *texts)
     chosen, rejected = (_score_texts(source, prompts, side) for side in texts)
     return chosen, rejected
 
 
+def score_matches(
+    source: RewardSource, prompts: Sequence[Prompt], ours: Sequence[str], theirs: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    """The scores of two texts of each prompt, set beside one another."""
+    pairs = [
+        Completion(f"{place}/{side}", str(place), text)
+        for place, both in enumerate(zip(ours, theirs, strict=True))
+        for side, text in enumerate(both)
+    ]
+    values = score_all(source, [prompt for prompt in prompts for _ in range(2)], pairs).values
+    return list(values[0::2]), list(values[1::2])
+
+
 def _score_texts(source: RewardSource, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     completions = [Completion(str(i), p.id, text) for i, (p, text) in enumerate(zip(prompts, texts, strict=True))]
-    return list(source.score(prompts, completions).values)
+    return list(score_all(source, prompts, completions).values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from assent.data.jsonl import write_completions
 from assent.data.readers import read_prompts
 from assent.data.tokenizers import load_tokenizer
+from assent.errors import RecipeError
 from assent.models.device import pick_device
 from assent.models.load import context_length, load_policy
 from assent.pipeline.portions import Portions
@@ -21,7 +23,7 @@ from assent.rollout.settings import SamplingOptions
 from assent.rollout.vllm import VLLMEngine
 from assent.training.callbacks import TIMING, append_row
 from assent.training.on_policy import encode_prompts, room_for_prompts
-from assent.types import Completion, from_json, to_json
+from assent.types import Completion, Prompt, from_json, to_json
 
 
 class SampleSettings(SamplingOptions):
@@ -29,8 +31,9 @@ class SampleSettings(SamplingOptions):
 
     model: str = Input("model", description="Model folder or hub name")
     data: str = Input("data", description="Prompts: column prompt, messages or text")
+    mix: dict[str, str] = Input("model", {}, "Name -> further model, which draws n completions of each prompt as well")
     n: int = Field(default=1, gt=0)
-    """Completions per prompt."""
+    """Completions per prompt, by each model."""
     empty: Literal["error", "skip"] = "error"
     """What to do with a row whose prompt is empty: stop, or leave it out."""
     slots: int = Field(default=128, gt=0)
@@ -48,6 +51,8 @@ class SampleSettings(SamplingOptions):
     def _one_engine(self) -> SampleSettings:
         if self.engine == "server" and not self.url:
             raise ValueError("engine server needs url, the server's base address, as http://127.0.0.1:8000/v1")
+        if self.engine == "server" and self.mix:
+            raise ValueError("mix is for engines local and vllm: a server has the one model that it serves")
         if self.engine != "server" and (self.url or self.served_name):
             raise ValueError(f"url and served_name belong to engine server, and engine is {self.engine}")
         return self
@@ -62,15 +67,36 @@ class _Elsewhere:
 
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
-    name = str(settings.model).rstrip("/").split("/")[-1]
-    policy, engine = _open(settings, name)
     prompts = read_prompts(settings.data, empty=settings.empty)
+    models = {str(settings.model).rstrip("/").split("/")[-1]: settings.model}
+    if set(models) & set(settings.mix):
+        raise RecipeError(f"sample: mix has the name '{next(iter(models))}', which is that of model; give it another")
+    models |= settings.mix
+    context.progress.start("sampling", len(prompts) * len(models))
+    portions = Portions(context.out)
+    drawn = [c for name, model in models.items() for c in _draw(name, model, prompts, settings, context, portions)]
+    context.progress.stop()
+    by_id = {prompt.id: prompt for prompt in prompts}
+    place = {name: i for i, name in enumerate(by_id)}
+    completions = sorted(drawn, key=lambda c: place[c.prompt_id]) if settings.mix else drawn
+    write_completions(context.out / "completions.jsonl", ((by_id[c.prompt_id], c) for c in completions))
+    return {
+        "completions": len(completions),
+        "tokens_mean": sum(len(c.token_ids) for c in completions) / len(completions),
+        "ended_share": sum(c.finish_reason == "stop" for c in completions) / len(completions),
+    }
+
+
+def _draw(
+    name: str, model: str, prompts: Sequence[Prompt], settings: SampleSettings, context: Context, portions: Portions
+) -> list[Completion]:
+    """The completions of one policy, each portion kept once it is drawn."""
+    policy, engine = _open(settings, name, model)
     limit = room_for_prompts(policy, settings)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     completions: list[Completion] = []
-    context.progress.start("sampling", len(encoded))
     portion = max(1, settings.slots // settings.n)
-    portions, sampling = Portions(context.out), settings.sampling(context.seed)
+    sampling = settings.sampling(context.seed)
     for number, start in enumerate(range(0, len(encoded), portion), 1):
 
         def draw(number: int = number, start: int = start) -> list[dict[str, Any]]:
@@ -80,29 +106,22 @@ def run(settings: SampleSettings, context: Context) -> Metrics:
             append_row(context.out / TIMING, {"step": number, "seconds": round(seconds, 4), "tokens": tokens})
             return [to_json(completion) for completion in found]
 
-        drawn = portions.get(f"from prompt {start}", draw)
+        drawn = portions.get(f"{name} from prompt {start}", draw)
         completions += [from_json(Completion, row) for row in drawn]
         context.progress.advance(len(encoded[start : start + portion]))
-    context.progress.stop()
     engine.close()
-    by_id = {prompt.id: prompt for prompt in prompts}
-    write_completions(context.out / "completions.jsonl", ((by_id[c.prompt_id], c) for c in completions))
-    return {
-        "completions": len(completions),
-        "tokens_mean": sum(len(c.token_ids) for c in completions) / len(completions),
-        "ended_share": sum(c.finish_reason == "stop" for c in completions) / len(completions),
-    }
+    return completions
 
 
-def _open(settings: SampleSettings, name: str) -> tuple[Any, Engine]:
+def _open(settings: SampleSettings, name: str, model: str) -> tuple[Any, Engine]:
     """The policy, or what is known of it, and the engine."""
     if settings.engine == "local":
-        policy = load_policy(settings.model, pick_device())
+        policy = load_policy(model, pick_device())
         return policy, local_engine(policy, settings.slots, name, settings)
-    policy = _Elsewhere(settings.model)
+    policy = _Elsewhere(model)
     if settings.engine == "vllm":
-        return policy, VLLMEngine(settings.model, name, settings.slots, dtype=settings.rollout_dtype)
-    served = settings.served_name or settings.model
+        return policy, VLLMEngine(model, name, settings.slots, dtype=settings.rollout_dtype)
+    served = settings.served_name or model
     return policy, ServerEngine(str(settings.url), served, policy.tokenizer, name, at_once=settings.slots)
 
 
