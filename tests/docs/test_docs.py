@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import json
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,15 @@ import assent
 from assent.algorithms import ALGORITHMS, load_algorithm
 from assent.cli import cli
 from assent.data import readers
+from assent.evaluation.alarm import Alarm, AlarmPoint
+from assent.evaluation.bradley_terry import Rating
+from assent.evaluation.groups import Gap
+from assent.evaluation.over_optimisation import CurvePoint, EarlyStopping, OverOptimisation
+from assent.evaluation.references import ReferenceScores
+from assent.evaluation.win_rates import WinRate
 from assent.pipeline.recipe import load_recipe
 from assent.pipeline.run import stage_spec
-from assent.pipeline.stages import evaluate
+from assent.pipeline.stages import contests, evaluate, frontier, lost, measured
 from assent.pipeline.verbs import stage_command
 from assent.reports import summary
 from assent.testing.algorithm import synthetic_batch, toy_forward, toy_policy
@@ -208,7 +216,7 @@ def test_every_reader_has_an_example():
 
 def keys_in(function: Any) -> set[str]:
     """The texts in a function's body that could be keys."""
-    body = ast.parse(inspect.getsource(function)).body[0]
+    body = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     assert isinstance(body, ast.FunctionDef)
     texts = {node.value for node in ast.walk(body) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return {text for text in texts if re.fullmatch(r"[a-z_0-9]+", text)}
@@ -216,9 +224,30 @@ def keys_in(function: Any) -> set[str]:
 
 def test_the_guide_explains_every_key_of_the_report():
     guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
-    keys = (keys_in(summary.figures) | keys_in(evaluate._sample)) - {"stop"}
-    assert {"win_rate", "reward_model_ceiling", "held_out_perplexity"} <= keys
+    keys = keys_in(summary.figures)
+    assert {"win_rate", "reward_model_ceiling"} <= keys
     assert [key for key in sorted(keys) if f"`{key}`" not in guide] == []
+
+
+def test_the_page_on_evidence_explains_every_figure_of_a_policy():
+    page = (ROOT / "docs/evidence.md").read_text(encoding="utf-8")
+    makers = (measured.Measuring.measure, measured.Measuring.measure_snapshot, measured.Measuring._score_figures)
+    keys = set().union(*map(keys_in, (*makers, lost.text_figures, lost.reference_figures))) - {"stop", "n"}
+    keys |= fields_of(ReferenceScores)
+    assert {"kl", "utility", "held_out_perplexity", "distinct_2"} <= keys
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def fields_of(*records: type) -> set[str]:
+    return {field.name for record in records for field in dataclasses.fields(record)}
+
+
+def test_the_page_on_evidence_explains_every_key_of_the_evaluation():
+    page = (ROOT / "docs/evidence.md").read_text(encoding="utf-8")
+    keys = fields_of(WinRate, Rating, CurvePoint, OverOptimisation, EarlyStopping, Alarm, AlarmPoint, Gap)
+    makers = (evaluate._result, evaluate._curves, frontier.curve_record, frontier.exploited)
+    keys |= set().union(*map(keys_in, (*makers, contests.reward_accuracy, contests.detectable))) - {"_ratio"}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
 
 
 def python_calls() -> list[Any]:

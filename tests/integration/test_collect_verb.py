@@ -147,3 +147,11 @@ def test_people_write_demonstrations_and_rewrites_which_sft_reads(capsys: pytest
         assert [made.response for made in written] == [response.text] * 6
         assert {made.author for made in written} == {"ann"}
         assert all((made.rewrite_of is None) == (task == "demonstration") for made in written)
+
+
+def test_before_anyone_compares_it_is_said_what_so_many_answers_can_show(capsys: pytest.CaptureFixture[str]):
+    rows = [{"prompt": f"p{i}", "completion": f" answer {k}"} for i in range(50) for k in range(2)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["collect", "--data", "pairs.jsonl", "--people", "--task", "pairwise", "--store", "f.db", "--out", "out"]
+    assert main(asked) == 3
+    assert "50 answers to as many prompts would tell a win rate of 70% from one half" in capsys.readouterr().err

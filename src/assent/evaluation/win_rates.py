@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit, ndtri
 
+from assent.evaluation.logistic import fit_logistic
 from assent.intervals import clustered_interval
 
 
@@ -68,3 +71,72 @@ def from_outcomes(prompt_ids: Sequence[Hashable], outcomes: Sequence[float], con
     rate, low, high = clustered_interval(outcomes, prompt_ids, confidence)
     wins, ties = sum(x == 1.0 for x in outcomes), sum(x == 0.5 for x in outcomes)
     return WinRate(wins, ties, len(outcomes) - wins - ties, rate, low, high, len(outcomes))
+
+
+def length_controlled(
+    prompt_ids: Sequence[Hashable],
+    outcomes: Sequence[float],
+    lengths_a: Sequence[int],
+    lengths_b: Sequence[int],
+    confidence: float = 0.95,
+) -> tuple[float, float, float] | None:
+    """The win rate as it would be if both answers were equally long: ``(rate, low, high)``.
+
+    A logistic regression of the outcome on ``tanh((length_a - length_b) / sd)``; the rate is its prediction at no
+    difference.  Errors are clustered by prompt.  ``None`` where the outcomes do not bound the fit (one side always
+    wins) or the differences of length do not vary.
+
+    Source: Dubois et al., "Length-controlled AlpacaEval", arXiv:2404.04475 (2024), equation 2, without its term for
+    the difficulty of each prompt, which needs many policies on the same prompts.
+    """
+    gaps = np.asarray(lengths_a, dtype=np.float64) - np.asarray(lengths_b, dtype=np.float64)
+    if not len(prompt_ids) == len(outcomes) == len(gaps):
+        raise ValueError(f"{len(prompt_ids)} prompts, {len(outcomes)} outcomes, {len(gaps)} pairs of lengths")
+    if not gaps.std() > 0:
+        return None
+    features = np.stack([np.ones(len(gaps)), np.tanh(gaps / gaps.std())], axis=1)
+    try:
+        fit = fit_logistic(features, np.asarray(outcomes, dtype=np.float64), prompt_ids, confidence)
+    except ValueError:
+        return None
+    rate, low, high = (float(expit(number)) for number in fit.interval(0))
+    return rate, low, high
+
+
+def detectable_difference(
+    prompts: int,
+    samples: int = 1,
+    ties: float = 0.0,
+    correlation: float = 0.0,
+    power: float = 0.8,
+    confidence: float = 0.95,
+) -> float:
+    """The smallest distance of a win rate from one half that so many prompts would show with probability ``power``.
+
+    ``samples`` pairs a prompt, whose outcomes correlate by ``correlation`` within a prompt; ``ties`` is the share of
+    ties expected.  By the normal approximation at one half, where the variance of an outcome is ``(1 - ties) / 4``.
+    0.5 where even a rate of 1 would not be told.
+
+    Source: Kish's design effect for the samples; Miller, "Adding error bars to evals", arXiv:2411.00640 (2024), 5.
+    """
+    if prompts < 1 or samples < 1 or not 0 <= ties < 1 or not 0 <= correlation <= 1:
+        raise ValueError("prompts and samples are 1 or more, ties below 1 and correlation up to 1, neither below 0")
+    z = float(ndtri(0.5 + confidence / 2) + ndtri(power))
+    effect = 1 + (samples - 1) * correlation
+    return min(0.5, z * math.sqrt((1 - ties) / 4 * effect / (prompts * samples)))
+
+
+def prompts_needed(
+    difference: float,
+    samples: int = 1,
+    ties: float = 0.0,
+    correlation: float = 0.0,
+    power: float = 0.8,
+    confidence: float = 0.95,
+) -> int:
+    """The fewest prompts that show a win rate so far from one half: the inverse of :func:`detectable_difference`."""
+    if not 0 < difference <= 0.5:
+        raise ValueError(f"a win rate lies within 0.5 of one half, got a difference of {difference}")
+    z = float(ndtri(0.5 + confidence / 2) + ndtri(power))
+    effect = 1 + (samples - 1) * correlation
+    return math.ceil((1 - ties) / 4 * effect / samples * (z / difference) ** 2 - 1e-9)

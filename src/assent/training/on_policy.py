@@ -26,6 +26,7 @@ from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.rollouts import OnUnscored, RolloutSource
+from assent.training.snapshots import Snapshots
 from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
 from assent.types import Prompt
@@ -64,6 +65,10 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
     packing: bool = False
     """Lay rows behind one another instead of padding them to the longest: fewer microbatches for rows of very different
     lengths; causal models only."""
+
+    snapshot_steps: int | None = Field(default=None, gt=0)
+    """Keep the policy as a model folder every so many steps, for reward against KL in evaluate; unset = the last alone.
+    """
 
     pretrain_coefficient: float = Field(default=1.0, gt=0.0)
     """PPO-ptx's gamma: weight of the log-likelihood of pretrain_data, where that is given."""
@@ -137,7 +142,10 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     source = _scored_source(task, roles) if task.scored else _rollouts(task, roles)
     window = _RecentMean(max(1, settings.max_steps // 10))
     shown = ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl"))
-    make_training(task, roles, source, [MetricsLog(task.folder), window, shown]).run()
+    callbacks = [MetricsLog(task.folder), window, shown]
+    if settings.snapshot_steps is not None:
+        callbacks.append(Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name))
+    make_training(task, roles, source, callbacks).run()
     return window.means(), roles
 
 

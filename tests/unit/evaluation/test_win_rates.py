@@ -1,8 +1,17 @@
 import math
 
+import numpy as np
 import pytest
+from statsmodels.stats.power import NormalIndPower
 
-from assent.evaluation.win_rates import WinRate, from_outcomes, win_rate
+from assent.evaluation.win_rates import (
+    WinRate,
+    detectable_difference,
+    from_outcomes,
+    length_controlled,
+    prompts_needed,
+    win_rate,
+)
 
 
 def test_counts_and_rate_by_hand() -> None:
@@ -54,3 +63,54 @@ def test_refuses_nonsense(ids: list[str], a: list[float], b: list[float], width:
 def test_refuses_an_outcome_between() -> None:
     with pytest.raises(ValueError, match=r"0\.7"):
         from_outcomes(["p"], [0.7])
+
+
+def test_length_control_takes_away_what_length_bought() -> None:
+    """A judge who only counts words: at equal length the policies are equal, whatever their win rate."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(10, 60, size=400), rng.integers(5, 50, size=400)
+    outcomes = (rng.random(400) < 1 / (1 + np.exp(-2 * np.tanh((a - b) / 20)))).astype(float).tolist()
+    plain = from_outcomes(range(400), outcomes)
+    found = length_controlled(range(400), outcomes, a.tolist(), b.tolist())
+    assert plain.low > 0.5
+    assert found is not None
+    rate, low, high = found
+    assert low < 0.5 < high
+    assert rate < plain.rate
+
+
+def test_length_control_changes_nothing_where_length_says_nothing() -> None:
+    rng = np.random.default_rng(1)
+    outcomes = (rng.random(1000) < 0.7).astype(float).tolist()
+    a, b = (rng.integers(10, 60, size=1000).tolist() for _ in range(2))
+    found = length_controlled(range(1000), outcomes, a, b)
+    assert found is not None
+    assert found[0] == pytest.approx(np.mean(outcomes), abs=0.01)
+    assert length_controlled([0, 1], [1.0, 1.0], [3, 4], [1, 9]) is None  # nothing bounds the fit
+    assert length_controlled([0, 1], [1.0, 0.0], [3, 3], [3, 3]) is None
+
+
+@pytest.mark.parametrize(("samples", "ties"), [(1, 0.0), (4, 0.3)])
+def test_prompts_needed_and_detectable_difference_are_inverses(samples: int, ties: float) -> None:
+    needed = prompts_needed(0.1, samples, ties, correlation=0.5)
+    assert detectable_difference(needed, samples, ties, correlation=0.5) <= 0.1
+    assert detectable_difference(needed - 1, samples, ties, correlation=0.5) > 0.1
+
+
+def test_prompts_needed_equals_statsmodels() -> None:
+    power = NormalIndPower(ddof=0)
+    theirs = power.solve_power(effect_size=0.1 / 0.5, alpha=0.05, power=0.8, ratio=0)
+    assert prompts_needed(0.1) == math.ceil(theirs)
+    assert detectable_difference(1) == 0.5
+
+
+def test_the_detectable_difference_is_detected() -> None:
+    rng = np.random.default_rng(0)
+    rate = 0.5 + detectable_difference(100)
+    told = [from_outcomes(range(100), (rng.random(100) < rate).astype(float).tolist()).low > 0.5 for _ in range(500)]
+    assert np.mean(told) == pytest.approx(0.8, abs=0.05)
+    for nonsense in ({"prompts": 0}, {"prompts": 9, "ties": 1.0}, {"prompts": 9, "correlation": 2.0}):
+        with pytest.raises(ValueError):
+            detectable_difference(**nonsense)
+    with pytest.raises(ValueError):
+        prompts_needed(0.6)

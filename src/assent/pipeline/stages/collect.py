@@ -12,6 +12,7 @@ from pydantic import Field
 from assent.config import Settings
 from assent.data.readers import read_completions, read_prompts
 from assent.errors import RecipeError, nearest
+from assent.evaluation.win_rates import detectable_difference
 from assent.feedback.answers import SIMULATED
 from assent.feedback.interchange.label_studio_api import LabelStudio
 from assent.feedback.interchange.label_studio_sync import pull, push
@@ -212,7 +213,18 @@ def _wait_for_people(
             f"{given} of {wanted} {_asked(settings)} are in.  Start the labelling app with\n"
             f"    assent label serve {address} --port {settings.port}\n"
             f"answer at http://127.0.0.1:{settings.port}/ and then run the same command again"
+            f"{_can_show(settings, wanted)}"
         )
+
+
+def _can_show(settings: CollectSettings, wanted: int) -> str:
+    """Of two answers to each prompt: what so many verdicts can tell, before anyone gives them."""
+    if settings.task != "pairwise":
+        return ""
+    least = 0.5 + detectable_difference(wanted)
+    return (
+        f".\n{wanted} answers to as many prompts would tell a win rate of {least:.0%} from one half, four times in five"
+    )
 
 
 def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:

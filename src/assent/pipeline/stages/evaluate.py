@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import Field
 
-from assent.data.jsonl import write_jsonl
-from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings, read_texts
+from assent.data.jsonl import write_completions, write_jsonl
+from assent.data.readers import read_comparisons, read_judgements, read_prompts, read_rankings
 from assent.errors import ModelError, RecipeError
-from assent.evaluation.diversity import diversity
-from assent.evaluation.kl import sequence_kl, token_log_ratios
-from assent.evaluation.tokens import perplexity, token_logprobs
-from assent.evaluation.win_rates import win_rate
-from assent.intervals import wilson_interval
+from assent.evaluation.kl import token_log_ratios
+from assent.evaluation.standard_tasks import standard_tasks
 from assent.models.device import pick_device
 from assent.models.load import load_policy
 from assent.models.policy import Policy
 from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality, score_matches
+from assent.pipeline.stages import contests, frontier
+from assent.pipeline.stages.evidence import classifier_quality, feedback_quality, reward_model_quality
+from assent.pipeline.stages.measured import Measuring, Sampled, given_answers
 from assent.rewards.load import load_reward
-from assent.rewards.model import ModelReward, same_tokenizer
+from assent.rewards.model import same_tokenizer
 from assent.rewards.rule import FunctionReward, load_function
-from assent.rewards.source import RewardSource, is_comparative, score_all
-from assent.rollout.plain import local_engine
+from assent.rewards.source import RewardSource
 from assent.rollout.settings import SamplingOptions
 from assent.runs.folder import atomic_write_json
-from assent.training.on_policy import encode_prompts, room_for_prompts
-from assent.types import Completion, Prompt, from_json, to_json
+from assent.training.snapshots import snapshots_of
+from assent.types import Prompt
 
 
 class EvaluateSettings(SamplingOptions):
@@ -43,6 +38,8 @@ class EvaluateSettings(SamplingOptions):
     against: str | None = Input("model", None, "The model it is compared with; unset = figures of the one alone")
     policies: dict[str, str] = Input("model", {}, "Name -> model folder or hub name, to compare several")
     data: str = Input("data", description="Held-out prompts")
+    preambles: dict[str, str] = Field(default_factory=dict[str, str])
+    """Policy -> text before each of its prompts, such as instructions or examples; the judge does not see it."""
     reference: str = "sft"
     """Among policies, the one that the others are compared with: wins against it, and KL from it."""
     judge: str | None = Input(
@@ -58,11 +55,35 @@ class EvaluateSettings(SamplingOptions):
     judge_kind: Literal["simulated", "classifier", "model", "function"] = "model"
     """What the report says it is: the world's own simulated preference, a classifier whose sign counts (the share of
     positive completions leads), a reward model, or a function."""
+    judges: dict[str, str] = Input("model", {}, "Name -> further source of reward, whose win rates are shown beside")
     reward: str | None = Input("model", None, "The reward model, or folder of another source, that was trained against")
+    checkpoints: dict[str, str] = Input(
+        "folder", {}, "Policy -> folder of its training stage, whose snapshots make a curve of reward against KL"
+    )
+    best_of_n: int | None = Field(default=None, ge=2)
+    """Draw so many answers of the reference to each prompt, and show what the best of 2, 4, ... of them by the reward
+    model would gain; unset = no such curve."""
+    answers: str | None = Input("data", None, "answers.jsonl of an earlier evaluation, judged again")
+    verdicts: dict[str, str] = Input(
+        "data", {}, "Name -> rankings of those answers, by people or by a judge, who did not see whose they are"
+    )
     base: str | None = Input("model", None, "Model that perplexity is measured under, usually the pretrained one")
     base_text: str | None = Input("data", None, "Held-out text; each policy's perplexity on it shows what was lost")
     comparisons: str | None = Input("data", None, "Held-out comparisons that the reward model is measured on")
     judgements: str | None = Input("data", None, "Held-out labels that a classifier reward model is measured on")
+    references: str | None = Input(
+        "data", None, "Demonstrations that nobody trained on: each policy answers their prompts too (extra metrics)"
+    )
+    toxicity_model: str | None = Input(
+        "model", None, "Classifier whose score above 0 says toxic, as the reward stage trains one; unset = rules"
+    )
+    group_samples: int = Field(default=1, ge=0)
+    """Answers to each of the paired prompts that differ in the name of a group alone; 0 = no figures of bias."""
+    standard_tasks: list[str] = Field(default_factory=list[str])
+    """Tasks of lm-evaluation-harness (extra lmeval) that each policy is put to, such as hellaswag."""
+    standard_tasks_folder: str | None = Input("folder", None, "Task files of one's own for lm-evaluation-harness")
+    standard_tasks_limit: int | None = Field(default=None, gt=0)
+    """Rows of each standard task; unset = all."""
     rankings: str | None = Input("data", None, "Rankings to report agreement and annotators of")
     empty: Literal["error", "skip"] = "error"
     """What to do with a row whose prompt is empty: stop, or leave it out."""
@@ -74,45 +95,40 @@ class EvaluateSettings(SamplingOptions):
     """Scores of the judge closer than this are a tie."""
     shown: int = Field(default=40, ge=0)
     """Prompts whose completions are shown in the report."""
-
-
-@dataclass
-class _Sampled:
-    completions: list[Completion]
-    utilities: Sequence[float] | None
-    """``None`` without a judge."""
-    rewards: Sequence[float] | None
-    logprobs: list[list[float]] | None
-    """``None``, as ``ref_logprobs``, where the reference has another tokenizer: then there is no KL from it."""
-    ref_logprobs: list[list[float]] | None
-    figures: dict[str, float]
+    exploited: int = Field(default=10, ge=0)
+    """Prompts of each policy shown where it gained most reward and lost most by the judge."""
 
 
 def run(settings: EvaluateSettings, context: Context) -> Metrics:
-    policies, reference_name = _policies(settings)
+    policies, reference = _policies(settings)
     prompts = read_prompts(settings.data, empty=settings.empty)[: settings.max_prompts]
-    reference = load_policy(policies[reference_name], pick_device())
-    base = load_policy(settings.base, pick_device()) if settings.base else None
-    judge, reward = _judge(settings), load_reward(settings.reward) if settings.reward else None
-    context.progress.start("evaluating", len(policies))
-    sampled: dict[str, _Sampled] = {}
+    measuring = _measuring(settings, policies[reference], prompts, context.seed)
+    given = given_answers(settings.answers, list(policies), prompts) if settings.answers else {}
+    snapshots = _snapshots(settings)
+    context.progress.start("evaluating", len(policies) + sum(map(len, snapshots.values())))
     portions = Portions(context.out)
+    sampled: dict[str, Sampled] = {}
     tokenizers: dict[str, Any] = {}
-    for name in [reference_name, *(n for n in policies if n != reference_name)]:
-        policy = reference if name == reference_name else load_policy(policies[name], pick_device())
-        if base is not None and not same_tokenizer(policy.tokenizer, base.tokenizer):
-            raise ModelError(f"{settings.base}: base has another tokenizer than {policies[name]}; leave base out")
-        if not same_tokenizer(policy.tokenizer, reference.tokenizer):
-            context.say(f"{name} has another tokenizer than {reference_name}, so there is no KL between them")
-        rest = (policy, reference, base, judge, reward, prompts, settings, context.seed)
-        sampled[name] = _taken_up(portions.get(name, lambda rest=rest: _to_keep(_sample(*rest))))
+    for name in [reference, *(n for n in policies if n != reference)]:
+        policy = measuring.reference if name == reference else load_policy(policies[name], pick_device())
+        _check_tokenizers(settings, measuring, policy, name, policies, context)
+        said = given.get(name)
+        sampled[name] = _taken_up(portions, name, lambda p=policy, n=name, s=said: measuring.measure(p, n, s))
+        if settings.standard_tasks:
+            sampled[name].figures |= portions.get(
+                f"{name}: standard tasks", lambda n=name: _tasks(settings, policies[n])
+            )
         tokenizers[name] = policy.tokenizer
         context.progress.advance()
+    steps = {name: _measured_steps(name, folders, portions, measuring, context) for name, folders in snapshots.items()}
     context.progress.stop()
-    result = _result(settings, reference_name, prompts, sampled, judge)
-    result |= _evidence(settings, reward, judge)
+    result = _result(settings, reference, measuring, sampled, steps)
+    result |= _curves(settings, reference, measuring, sampled, steps, portions)
+    result |= _evidence(settings, measuring.reward, measuring.judge)
     atomic_write_json(context.out / "evaluation.json", result)
     write_jsonl(context.out / "samples.jsonl", _samples(tokenizers, prompts, sampled, settings.shown))
+    answers = ((prompt, item.completions[i]) for i, prompt in enumerate(prompts) for item in sampled.values())
+    write_completions(context.out / "answers.jsonl", answers)
     return _headline(result)
 
 
@@ -125,7 +141,40 @@ def _policies(settings: EvaluateSettings) -> tuple[dict[str, str], str]:
         return named, "against" if settings.against else "model"
     if settings.reference not in settings.policies:
         raise RecipeError(f"evaluate: reference '{settings.reference}' is none of {', '.join(settings.policies)}")
+    if lost := next((name for name in settings.preambles if name not in settings.policies), None):
+        raise RecipeError(f"evaluate: a preamble of '{lost}', which is none of the policies; add it there")
+    if strange := next((name for name in settings.policies if ":" in name or "@" in name), None):
+        raise RecipeError(f"evaluate: policy '{strange}': a name has no ':' and no '@', which lead back from answers")
     return settings.policies, settings.reference
+
+
+def _snapshots(settings: EvaluateSettings) -> dict[str, dict[str, Path]]:
+    """Policy -> step -> model folder."""
+    found: dict[str, dict[str, Path]] = {}
+    for name, folder in settings.checkpoints.items():
+        if name not in settings.policies:
+            raise RecipeError(f"evaluate: checkpoints of '{name}', which is none of the policies; add it there")
+        found[name] = snapshots_of(Path(folder))
+        if not found[name]:
+            raise RecipeError(f"evaluate: checkpoints: {folder} has no snapshots; train it with snapshot_steps")
+    if (found or settings.best_of_n) and settings.reward is None:
+        raise RecipeError("evaluate: reward against KL needs reward, the reward model that was trained against")
+    return found
+
+
+def _measuring(settings: EvaluateSettings, reference: str, prompts: Sequence[Prompt], seed: int) -> Measuring:
+    return Measuring(
+        prompts=prompts,
+        reference=load_policy(reference, pick_device()),
+        judge=_judge(settings),
+        judge_is_model=settings.judge is not None,
+        reward=load_reward(settings.reward) if settings.reward else None,
+        others={name: load_reward(source) for name, source in settings.judges.items()},
+        base=load_policy(settings.base, pick_device()) if settings.base else None,
+        toxicity_model=load_reward(settings.toxicity_model) if settings.toxicity_model else None,
+        settings=settings,
+        seed=seed,
+    )
 
 
 def _judge(settings: EvaluateSettings) -> RewardSource | None:
@@ -136,118 +185,117 @@ def _judge(settings: EvaluateSettings) -> RewardSource | None:
     return load_reward(settings.judge) if settings.judge else None
 
 
-def _for_policy(source: RewardSource | None, policy: Policy) -> RewardSource | None:
-    """A reward model scores the very ids where it shares this policy's tokenizer, and the text where it does not."""
-    return ModelReward(source.model, policy.tokenizer) if isinstance(source, ModelReward) else source
-
-
-def _sample(
-    policy: Policy,
-    reference: Policy,
-    base: Policy | None,
-    judge: RewardSource | None,
-    reward: RewardSource | None,
-    prompts: Sequence[Prompt],
+def _check_tokenizers(
     settings: EvaluateSettings,
-    seed: int,
-) -> _Sampled:
-    limit = room_for_prompts(policy, settings)
-    encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
-    completions = local_engine(policy, options=settings).generate(encoded, settings.sampling(seed), 1)
-    judge, scorer = _for_policy(judge, policy), _for_policy(reward, policy)
-    utilities = score_all(judge, prompts, completions).values if judge and not is_comparative(judge) else None
-    rewards = score_all(scorer, prompts, completions).values if scorer and not is_comparative(scorer) else None
-    figures: dict[str, float] = {}
-    logprobs = ref_logprobs = None
-    if same_tokenizer(policy.tokenizer, reference.tokenizer):
-        # Both sides by the trainer's path, so that a policy's KL from itself is exactly zero.
-        logprobs = token_logprobs(policy, completions, settings.temperature)
-        ref_logprobs = token_logprobs(reference, completions, settings.temperature)
-        kl = sequence_kl(logprobs, ref_logprobs)
-        figures = {"kl": kl.k1, "kl_se": kl.k1_se, "kl_k3": kl.k3}
-    spread = diversity([c.text for c in completions])
-    count = len(completions)
-    figures |= {
-        "distinct_2": spread.distinct_2,
-        "words": spread.words,
-        "ended_share": sum(c.finish_reason == "stop" for c in completions) / count,
-    }
-    if utilities is not None:
-        figures |= {"utility": float(np.mean(utilities)), "utility_se": float(np.std(utilities) / count**0.5)}
-    if utilities is not None and settings.judge is not None:
-        low, high = wilson_interval(positive := sum(u > 0 for u in utilities), count)
-        figures |= {"positive_rate": positive / count, "positive_rate_low": low, "positive_rate_high": high}
-    if rewards is not None:
-        figures["reward"] = float(np.mean(rewards))
-    if base is not None:
-        figures["perplexity"] = perplexity(token_logprobs(base, completions, 1.0))
-    if settings.base_text is not None:
-        figures["held_out_perplexity"] = _text_perplexity(policy, settings.base_text)
-    figures = {key: value for key, value in figures.items() if math.isfinite(value)}  # empty texts have no distinct-2
-    return _Sampled(completions, utilities, rewards, logprobs, ref_logprobs, figures)
+    measuring: Measuring,
+    policy: Policy,
+    name: str,
+    policies: Mapping[str, str],
+    context: Context,
+) -> None:
+    base = measuring.base
+    if base is not None and not same_tokenizer(policy.tokenizer, base.tokenizer):
+        raise ModelError(f"{settings.base}: base has another tokenizer than {policies[name]}; leave base out")
+    if not same_tokenizer(policy.tokenizer, measuring.reference.tokenizer):
+        context.say(f"{name} has another tokenizer than the reference, so there is no KL between them")
 
 
-def _to_keep(sampled: _Sampled) -> dict[str, Any]:
-    kept = {item.name: getattr(sampled, item.name) for item in fields(sampled)}
-    return kept | {"completions": [to_json(completion) for completion in sampled.completions]}
+def _tasks(settings: EvaluateSettings, model: str) -> dict[str, float]:
+    folder, limit = settings.standard_tasks_folder, settings.standard_tasks_limit
+    return standard_tasks(model, settings.standard_tasks, limit, folder)
 
 
-def _taken_up(kept: dict[str, Any]) -> _Sampled:
-    """What was kept, as it was made."""
-    return _Sampled(**{**kept, "completions": [from_json(Completion, row) for row in kept["completions"]]})
+def _taken_up(portions: Portions, name: str, measure: Callable[[], Sampled]) -> Sampled:
+    """A policy measured now, or as a killed attempt kept it."""
+    return Sampled.taken_up(portions.get(name, lambda: measure().to_keep()))
 
 
-def _text_perplexity(policy: Policy, source: str) -> float:
-    texts = read_texts(source)
-    ids = [tuple(policy.tokenizer(text).input_ids)[: policy.context_length] for text in texts]
-    rows = [
-        Completion(str(i), "", "", token_ids=t[1:], prompt_token_ids=t[:1]) for i, t in enumerate(ids) if len(t) > 1
-    ]
-    return perplexity(token_logprobs(policy, rows, 1.0))
+def _measured_steps(
+    name: str, folders: Mapping[str, Path], portions: Portions, measuring: Measuring, context: Context
+) -> dict[str, Sampled]:
+    """Step -> what the policy of that step wrote."""
+    found: dict[str, Sampled] = {}
+    for step, folder in folders.items():
+        policy, label = load_policy(folder, pick_device()), f"{name}@{step}"
+        found[step] = _taken_up(portions, label, lambda p=policy, n=label: measuring.measure_snapshot(p, n))
+        context.progress.advance()
+    return found
 
 
 def _result(
     settings: EvaluateSettings,
     reference: str,
-    prompts: Sequence[Prompt],
-    sampled: dict[str, _Sampled],
-    judge: RewardSource | None,
+    measuring: Measuring,
+    sampled: Mapping[str, Sampled],
+    steps: Mapping[str, Mapping[str, Sampled]],
 ) -> dict[str, Any]:
     base = sampled[reference]
     for item in sampled.values():
-        for share in ("perplexity", "distinct_2"):
+        for share in ("perplexity", "distinct_2", "words"):
             if base.figures.get(share) and share in item.figures:
                 item.figures[f"{share}_ratio"] = item.figures[share] / base.figures[share]
-    return {
+    arena = contests.Arena([prompt.id for prompt in measuring.prompts], reference, contests.lengths_of(sampled))
+    every = dict(sampled)
+    every |= {f"{name}@{step}": item for name, found in steps.items() for step, item in found.items()}
+    decide = contests.deciding(measuring, measuring.judge, every, lambda item: item.utilities, settings.tie_width)
+    out: dict[str, Any] = {
         "judge": settings.judge_name,
         "judge_kind": settings.judge_kind,
         "reference": reference,
-        "prompts": len(prompts),
+        "prompts": len(measuring.prompts),
         "policies": {name: item.figures for name, item in sampled.items()},
-        "win_rates": _win_rates(prompts, reference, sampled, judge, settings.tie_width),
+        "win_rates": arena.win_rates(decide, list(sampled)),
+        "judges": _other_judges(settings, arena, measuring, sampled),
+        "detectable": contests.detectable(len(measuring.prompts)),
     }
+    if bias := [row for item in sampled.values() for row in item.bias]:
+        out["group_bias"] = bias
+    if accuracy := contests.reward_accuracy(arena, sampled, steps):
+        out["reward_accuracy"] = accuracy
+    rated = arena.ratings(decide, list(sampled if measuring.compares else every))
+    return out if rated is None else {**out, "bradley_terry": rated}
 
 
-def _win_rates(
-    prompts: Sequence[Prompt],
-    reference: str,
-    sampled: dict[str, _Sampled],
-    judge: RewardSource | None,
-    tie_width: float,
+def _other_judges(
+    settings: EvaluateSettings, arena: contests.Arena, measuring: Measuring, sampled: Mapping[str, Sampled]
 ) -> list[dict[str, Any]]:
-    """Each policy against the reference, and then each against each other."""
+    """Win rates by everything else that can judge: people, further sources, and the reward that was optimised."""
+    found: list[dict[str, Any]] = []
+    for name, source in settings.verdicts.items():
+        rankings = read_rankings(source)
+        rows = contests.verdicts(rankings, arena.reference, list(sampled))
+        found.append({"judge": name, "kind": contests.kind_of_judges(rankings), "win_rates": rows})
+    for name, judge in measuring.others.items():
+        decide = contests.deciding(measuring, judge, sampled, lambda item, n=name: item.others.get(n), 0.0)
+        found.append({"judge": name, "kind": "model", "win_rates": arena.win_rates(decide, list(sampled))})
+    if measuring.reward is not None:
+        decide = contests.deciding(measuring, measuring.reward, sampled, lambda item: item.rewards, 0.0)
+        rows, name = arena.win_rates(decide, list(sampled)), "the reward that was optimised"
+        found.append({"judge": name, "kind": "proxy", "win_rates": rows})
+    return found
+
+
+def _curves(
+    settings: EvaluateSettings,
+    reference: str,
+    measuring: Measuring,
+    sampled: Mapping[str, Sampled],
+    steps: Mapping[str, Mapping[str, Sampled]],
+    portions: Portions,
+) -> dict[str, Any]:
+    """Reward against KL, and the prompts on which the reward was exploited."""
     others = [name for name in sampled if name != reference]
-    matches = [(name, reference) for name in others] + list(itertools.combinations(others, 2))
-    ids = [prompt.id for prompt in prompts]
-    rates: list[dict[str, Any]] = []
-    for one, two in matches:
-        ours, theirs = sampled[one].utilities, sampled[two].utilities
-        if judge is not None and is_comparative(judge):
-            texts = [[c.text for c in sampled[name].completions] for name in (one, two)]
-            ours, theirs = score_matches(judge, prompts, *texts)
-        if ours is not None and theirs is not None:
-            rates.append({"policy": one, "against": two, **asdict(win_rate(ids, ours, theirs, tie_width))})
-    return rates
+    curves = []
+    for name in others:
+        curve = frontier.curve_of(sampled[reference], {**steps.get(name, {}), "end": sampled[name]})
+        if curve is not None:
+            curves.append(frontier.curve_record(name, curve, "rl"))
+    if settings.best_of_n is not None:
+        curve = frontier.best_of_n_curve(measuring, measuring.reference, settings.best_of_n, portions.get)
+        curves.append(frontier.curve_record("best-of-n", curve, "best-of-n"))
+    ids = list(measuring.prompts)
+    worst = [row for name in others for row in frontier.exploited(name, reference, ids, sampled, settings.exploited)]
+    return {"curves": curves, "exploited": worst}
 
 
 def _evidence(settings: EvaluateSettings, reward: RewardSource | None, judge: RewardSource | None) -> dict[str, Any]:
@@ -263,7 +311,7 @@ def _evidence(settings: EvaluateSettings, reward: RewardSource | None, judge: Re
 
 
 def _samples(
-    tokenizers: dict[str, Any], prompts: Sequence[Prompt], sampled: dict[str, _Sampled], shown: int
+    tokenizers: dict[str, Any], prompts: Sequence[Prompt], sampled: Mapping[str, Sampled], shown: int
 ) -> list[dict[str, Any]]:
     rows = []
     for i, prompt in enumerate(prompts[:shown]):
@@ -294,7 +342,12 @@ def _headline(result: dict[str, Any]) -> dict[str, float]:
         out |= {f"{key}/{name}": figures[key] for key in kept if key in figures}
     if "reward_model" in result:
         out["reward_model_accuracy"] = result["reward_model"]["accuracy"]
+    for curve in result["curves"]:
+        if "alarm" in curve:
+            out[f"alarm/{curve['name']}"] = int(curve["alarm"]["raised_at"] is not None)
     return out
 
 
-STAGE = Stage(kind="evaluate", summary="Evaluate policies on held-out prompts", Settings=EvaluateSettings, run=run)
+STAGE = Stage(
+    kind="evaluate", summary="Evaluate policies on held-out prompts", Settings=EvaluateSettings, run=run, version=2
+)
