@@ -137,7 +137,7 @@ def reward_accuracy(
         if len(decided) == 0:
             continue
         sides = np.sign(proxy - base)[decided] * np.sign(gold - base_gold)[decided]
-        accuracy, low, high = clustered_interval((1 + sides) / 2, [arena.ids[i] for i in decided])
+        accuracy, low, high = clustered_interval((1 + sides) / 2, [arena.ids[int(i)] for i in decided])
         rows.append({"policy": name, "accuracy": accuracy, "low": low, "high": high, "n": len(decided)})
     return rows
 
