@@ -9,9 +9,10 @@ import transformers
 from torch import Tensor, nn
 
 from assent.models.fused import can_fuse, fused_states
-from assent.models.fused.kernels import add_norm, causal_softmax_, gate, logits_gradient_, lse_update
+from assent.models.fused.attention import AttentionShape, attention
+from assent.models.fused.kernels import add_norm, gate, gate_backward, logits_gradient_, lse_update
 from assent.models.fused.library import library
-from assent.models.fused.rows import QUERIES, pack_rows
+from assent.models.fused.rows import SHARED, pack_rows
 from assent.testing.tiny import tiny_causal
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "hidden_size": 48, "num_hidden_layers": 3, "max_position_embeddings": 600}
@@ -75,8 +76,8 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def rows(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Rows from 1 token to more than two blocks of queries, some of which begin alike."""
-    lengths = torch.tensor([2 * QUERIES + 8, 300, 40, 17, 300, 1, 301])
+    """Rows from 1 token to many blocks of queries, some of which begin alike."""
+    lengths = torch.tensor([520, 300, 40, 17, 300, 1, 301])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]
     tokens = torch.randint(1, 97, mask.shape, generator=generator) * mask
     tokens[4, :100] = tokens[1, :100]
@@ -157,14 +158,18 @@ def test_in_bfloat16_the_gradient_is_as_near_as_that_of_autocast():
 
 
 def test_what_rows_have_in_common_is_packed_once():
-    tokens = torch.tensor([[5, 6, 7, 8], [5, 6, 9, 0], [4, 6, 0, 0], [5, 6, 7, 1]])
-    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]]).bool()
-    packed = pack_rows(tokens, mask, heads=2)
-    assert len(packed.tokens) == 2 + 4 + 1 + 1  # 4 6, 5 6 7 1, 8 and 9
+    same = list(range(20, 20 + SHARED))
+    lists = [[5, *same, 7, 8], [5, *same, 9], [4, *same], [5, *same, 7, 1], [5, *same[2:]]]
+    lengths = torch.tensor([len(row) for row in lists])
+    mask = torch.arange(SHARED + 3) < lengths[:, None]
+    tokens = torch.tensor([row + [0] * (SHARED + 3 - len(row)) for row in lists])
+    packed = pack_rows(tokens, mask)
+    assert len(packed.tokens) == (SHARED + 1) + (SHARED + 3) + 1 + 1 + (SHARED - 1)  # 4.., 5..71, 8, 9; 5.. by itself
     assert torch.equal(packed.tokens[packed.places][mask], tokens[mask])
-    assert packed.positions[packed.places][mask].tolist() == [0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 1, 2, 3]
-    owners = torch.cat([group.places[group.owned] for group in packed.groups])
-    assert sorted(owners.tolist()) == list(range(len(packed.tokens)))
+    assert packed.positions[packed.places][mask].tolist() == [n for row in lists for n in range(len(row))]
+    assert packed.clusters.tolist() == [0, 1, 4, 5]
+    owned = [packed.paths[packed.starts[row] + packed.shared[row] : packed.starts[row + 1]] for row in range(5)]
+    assert torch.cat(owned).tolist() == list(range(len(packed.tokens)))
 
 
 def test_a_model_that_is_not_its_architectures_own_runs_itself():
@@ -190,6 +195,7 @@ def test_bfloat16_kernels_compute_in_float32():
     wide = (3.0 * torch.randn(5, 64, generator=draw)).bfloat16()
     exact = torch.nn.functional.silu(wide[:, :32].double()) * wide[:, 32:].double()
     assert float(((gate(wide).double() - exact) / exact.abs().clamp(min=1e-3)).abs().max()) < 2**-7
+    assert torch.equal(gate_backward(wide, wide[:, :32])[1], gate(wide))
     normed = add_norm(wide.float(), wide, torch.full((64,), 2.0), None, 1e-6, True, torch.bfloat16)
     total = 2.0 * wide.double()
     want = 2.0 * total / (total.square().mean(-1, keepdim=True) + 1e-6).sqrt()
@@ -199,8 +205,9 @@ def test_bfloat16_kernels_compute_in_float32():
 
 @pytest.mark.usefixtures("kernels")
 def test_the_largest_and_smallest_scores_do_not_overflow():
-    scores = torch.tensor([[[0.0, 5.0], [1e4, -1e4]]])
-    assert causal_softmax_(scores, 1.0, 0).tolist() == [[[1.0, 0.0], [1.0, 0.0]]]
+    packed = pack_rows(torch.tensor([[1, 2]]), torch.ones(1, 2, dtype=torch.bool))
+    qkv = torch.tensor([[1e3, 1e1, 2.0], [1e3, -1e1, 3.0]])  # the second query's scores are 1e4 and -1e4
+    assert attention(qkv, None, packed, AttentionShape(1, 1, 1, 1.0)).tolist() == [[2.0], [2.0]]
     logits = torch.tensor([[1e4, 1e4 - 1.0, -1e4]])
     peak, total, moment = torch.full((1,), -torch.inf), torch.zeros(1), torch.zeros(1)
     for first in range(3):  # a column at a time, the largest first

@@ -87,10 +87,8 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (both,) = ctx.saved_tensors
         layer: Linear = ctx.layer
-        grad = gate_backward(both, grads[0] @ layer.joined(both.dtype))
-        needed = any(ctx.needs_input_grad[2:])
-        rest = layer.gradients(ctx, 2, gate(both), grads[0]) if needed else [None] * len(layer.parameters)
-        return grad, None, *rest
+        grad, gated = gate_backward(both, grads[0] @ layer.joined(both.dtype))
+        return grad, None, *layer.gradients(ctx, 2, gated, grads[0])
 
 
 def gated(both: Tensor, layer: Linear) -> Tensor:

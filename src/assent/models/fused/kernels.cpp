@@ -50,6 +50,12 @@ inline float exp_(float x) {
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exp_(-x)); }
 
+}  // namespace
+
+#include "attention.h"
+
+namespace {
+
 template <class T>
 void add_norm(int threads, int64_t rows, int64_t d, const float *x, const T *delta, const float *weight,
               const float *bias, float eps, bool rms, float *sum, T *out, float *mean, float *rstd) {
@@ -124,17 +130,19 @@ void gate(int threads, int64_t rows, int64_t d, const T *both, T *out) {
   }
 }
 
+// and silu(g) * u again, which the gradient of the projection behind it wants
 template <class T>
-void gate_backward(int threads, int64_t rows, int64_t d, const T *both, const T *grad, T *grad_both) {
+void gate_backward(int threads, int64_t rows, int64_t d, const T *both, const T *grad, T *grad_both, T *gated) {
   PARALLEL
   for (int64_t i = 0; i < rows; i++) {
     const T *g = both + 2 * i * d, *u = g + d, *o = grad + i * d;
-    T *gg = grad_both + 2 * i * d, *gu = gg + d;
+    T *gg = grad_both + 2 * i * d, *gu = gg + d, *h = gated + i * d;
 #pragma omp simd
     for (int64_t j = 0; j < d; j++) {
-      float x = load(g + j), s = sigmoid(x), y = load(o + j);
+      float x = load(g + j), s = sigmoid(x), y = load(o + j), up = load(u + j);
+      store(h + j, x * s * up);
       store(gu + j, y * x * s);
-      store(gg + j, y * load(u + j) * s * (1.0f + x * (1.0f - s)));
+      store(gg + j, y * up * s * (1.0f + x * (1.0f - s)));
     }
   }
 }
@@ -202,77 +210,6 @@ void logits_gradient(int threads, int64_t rows, int64_t columns, int64_t first, 
 
 extern "C" {
 
-void causal_softmax(int threads, int64_t count, int64_t queries, int64_t keys, int64_t begin, float scale,
-                    float *scores) {
-  PARALLEL
-  for (int64_t i = 0; i < count * queries; i++) {
-    float *s = scores + i * keys;
-    int64_t seen = std::min(keys, begin + i % queries + 1);
-    float top = -INFINITY, total = 0;
-#pragma omp simd reduction(max : top)
-    for (int64_t j = 0; j < seen; j++) top = s[j] > top ? s[j] : top;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = 0; j < seen; j++) { s[j] = exp_((s[j] - top) * scale); total += s[j]; }
-    float inverse = 1.0f / total;
-#pragma omp simd
-    for (int64_t j = 0; j < seen; j++) s[j] *= inverse;
-    for (int64_t j = seen; j < keys; j++) s[j] = 0.0f;
-  }
-}
-
-void softmax_backward(int threads, int64_t rows, int64_t columns, float scale, float *grad, const float *p) {
-  PARALLEL
-  for (int64_t i = 0; i < rows; i++) {
-    float *g = grad + i * columns;
-    const float *q = p + i * columns;
-    float dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t j = 0; j < columns; j++) dot += g[j] * q[j];
-#pragma omp simd
-    for (int64_t j = 0; j < columns; j++) g[j] = scale * q[j] * (g[j] - dot);
-  }
-}
-
-// the first `heads` heads of [rows, stride], by cos and sin [rows, 2, half]; sign -1 turns back
-void rotate(int threads, int64_t rows, int64_t stride, int64_t heads, int64_t d, int64_t half, float sign, float *states,
-            const float *turns) {
-  PARALLEL
-  for (int64_t i = 0; i < rows; i++) {
-    const float *c = turns + i * 2 * half, *s = c + half;
-    for (int64_t h = 0; h < heads; h++) {
-      float *a = states + i * stride + h * d, *b = a + half;
-#pragma omp simd
-      for (int64_t j = 0; j < half; j++) {
-        float x = a[j], y = b[j], t = sign * s[j];
-        a[j] = x * c[j] - y * t;
-        b[j] = y * c[j] + x * t;
-      }
-    }
-  }
-}
-
-// rows `places` [count] of states [., heads, d], head by head: out [heads, count, d]
-void gather_heads(int threads, int64_t count, int64_t heads, int64_t d, const float *states, const int64_t *places,
-                  float *out) {
-  PARALLEL
-  for (int64_t h = 0; h < heads; h++)
-    for (int64_t i = 0; i < count; i++)
-      std::memcpy(out + (h * count + i) * d, states + (places[i] * heads + h) * d, d * sizeof(float));
-}
-
-// the other way, added up; a head belongs to one thread, so that rows of one place are summed in their order
-void scatter_heads(int threads, int64_t count, int64_t rows, int64_t heads, int64_t d, const float *grads,
-                   const int64_t *places, const int64_t *real, float *out) {
-  PARALLEL
-  for (int64_t h = 0; h < heads; h++)
-    for (int64_t k = 0; k < count; k++) {
-      const float *g = grads + (h * rows + real[k]) * d;
-      float *o = out + (places[real[k]] * heads + h) * d;
-#pragma omp simd
-      for (int64_t j = 0; j < d; j++) o[j] += g[j];
-    }
-}
-
 #define FOR_BOTH(SUFFIX, T)                                                                                            \
   void add_norm_##SUFFIX(int threads, int64_t rows, int64_t d, const float *x, const T *delta, const float *weight,    \
                          const float *bias, float eps, int rms, float *sum, T *out, float *mean, float *rstd) {        \
@@ -287,8 +224,21 @@ void scatter_heads(int threads, int64_t count, int64_t rows, int64_t heads, int6
   void gate_##SUFFIX(int threads, int64_t rows, int64_t d, const T *both, T *out) {                                    \
     gate(threads, rows, d, both, out);                                                                                 \
   }                                                                                                                    \
-  void gate_backward_##SUFFIX(int threads, int64_t rows, int64_t d, const T *both, const T *grad, T *grad_both) {      \
-    gate_backward(threads, rows, d, both, grad, grad_both);                                                            \
+  void gate_backward_##SUFFIX(int threads, int64_t rows, int64_t d, const T *both, const T *grad, T *grad_both,        \
+                              T *gated) {                                                                              \
+    gate_backward(threads, rows, d, both, grad, grad_both, gated);                                                     \
+  }                                                                                                                    \
+  void attention_##SUFFIX(int threads, int64_t clusters, const int64_t *first, const int64_t *starts,                  \
+                          const int64_t *paths, const int64_t *shared, int64_t heads, int64_t kv_heads, int64_t d,     \
+                          int64_t half, float scale, const float *turns, const T *states, T *out) {                    \
+    attention(threads, {clusters, first, starts, paths, shared}, {heads, kv_heads, d, half, scale, turns}, states, out);\
+  }                                                                                                                    \
+  void attention_backward_##SUFFIX(int threads, int64_t tokens, int64_t clusters, const int64_t *first,                \
+                                   const int64_t *starts, const int64_t *paths, const int64_t *shared, int64_t heads,  \
+                                   int64_t kv_heads, int64_t d, int64_t half, float scale, const float *turns,         \
+                                   const T *states, const T *grad_out, T *grads) {                                     \
+    attention_backward(threads, tokens, {clusters, first, starts, paths, shared},                                      \
+                       {heads, kv_heads, d, half, scale, turns}, states, grad_out, grads);                             \
   }                                                                                                                    \
   void lse_update_##SUFFIX(int threads, int64_t rows, int64_t columns, const T *logits, float scale, float *peak,      \
                            float *sum, float *moment) {                                                                \

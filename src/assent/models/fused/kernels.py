@@ -5,7 +5,6 @@ In bfloat16 the products' inputs and outputs are rounded; what is computed here 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -20,60 +19,21 @@ _BLOCK = 64
 """Rows whose gradient of a norm's weight is summed by one thread."""
 
 
-def _run(name: str, *arguments: Tensor | float | bool | None, dtype: torch.dtype | None = None) -> bool:
+def run(name: str, *arguments: Tensor | float | bool | None, dtype: torch.dtype) -> bool:
     """Call a compiled function with contiguous tensors; false where there is none for them."""
     loaded = library()
     tensors = [a for a in arguments if isinstance(a, Tensor)]
     if loaded is None or any(t.device.type != "cpu" or t.dtype not in _TYPES for t in tensors):
         return False
-    function = getattr(loaded, name if dtype is None else f"{name}_{_SUFFIX[dtype]}")
+    function = getattr(loaded, f"{name}_{_SUFFIX[dtype]}")
     plain = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
     function(torch.get_num_threads(), *plain)
     return True
 
 
-def causal_softmax_(scores: Tensor, scale: float, begin: int) -> Tensor:
-    """Softmax in place of ``scale`` times scores [B, Q, K], query i of the block seeing keys 0 to ``begin`` + i."""
-    count, queries, keys = scores.shape
-    if not _run("causal_softmax", count, queries, keys, begin, scale, scores):
-        unseen = torch.ones(queries, keys, dtype=torch.bool, device=scores.device).triu(begin + 1)
-        scores.copy_(torch.softmax(scores.mul_(scale).masked_fill_(unseen, -math.inf), -1))
-    return scores
-
-
-def softmax_backward_(grad: Tensor, p: Tensor, scale: float) -> Tensor:
-    """In place of dP: scale * P * (dP - rowsum(P * dP)); both [B, Q, K]."""
-    if not _run("softmax_backward", p.numel() // p.shape[-1], p.shape[-1], scale, grad, p):
-        grad.sub_((grad * p).sum(-1, keepdim=True)).mul_(p).mul_(scale)
-    return grad
-
-
-def rotate_(states: Tensor, turns: Tensor, heads: int, inverse: bool) -> None:
-    """Turn the first ``heads`` heads of [N, H, D] in place by ``turns`` [N, 2, R / 2]: coordinates i and i + R / 2."""
-    count, _, half = turns.shape
-    sign = -1.0 if inverse else 1.0
-    if not _run("rotate", count, states[0].numel(), heads, states.shape[-1], half, sign, states, turns):
-        cos, sin = turns[:, 0, None], turns[:, 1, None] * sign
-        a, b = states[:, :heads, :half], states[:, :heads, half : 2 * half]
-        one, other = a * cos - b * sin, b * cos + a * sin
-        a.copy_(one)
-        b.copy_(other)
-
-
-def gather_heads(states: Tensor, places: Tensor) -> Tensor:
-    """Rows ``places`` [M] of states [N, H, D], head by head: [H, M, D]."""
-    _, heads, width = states.shape
-    out = states.new_empty(heads, len(places), width)
-    if not _run("gather_heads", len(places), heads, width, states, places, out):
-        return states.transpose(0, 1)[:, places].contiguous()
-    return out
-
-
-def scatter_heads_(out: Tensor, grads: Tensor, places: Tensor, real: Tensor) -> None:
-    """Add the rows ``real`` [m] of ``grads`` [H, M, D], head by head, to those at ``places`` [M] of out [N, H, D]."""
-    heads, rows, width = grads.shape
-    if not _run("scatter_heads", len(real), rows, heads, width, grads, places, real, out):
-        out.index_add_(0, places[real], grads[:, real].transpose(0, 1))
+def compiled_for(states: Tensor) -> bool:
+    """Whether :func:`run` has functions for these."""
+    return library() is not None and states.device.type == "cpu" and states.dtype in _SUFFIX
 
 
 class Normed(NamedTuple):
@@ -97,7 +57,7 @@ def add_norm(
     stats = states.new_empty(2, count)
     normed = Normed(torch.empty_like(states), states.new_empty(count, width, dtype=dtype), stats[0], stats[1])
     given = (states, None if delta is None else delta.to(dtype).contiguous(), weight, bias, eps, rms)
-    if not _run("add_norm", count, width, *given, normed.total, normed.out, normed.mean, normed.rstd, dtype=dtype):
+    if not run("add_norm", count, width, *given, normed.total, normed.out, normed.mean, normed.rstd, dtype=dtype):
         total = states if delta is None else states + delta
         mean = torch.zeros_like(stats[0]) if rms else total.mean(-1)
         away = total - mean[:, None]
@@ -115,7 +75,7 @@ def add_norm_backward(normed: Normed, weight: Tensor, rms: bool, grad_total: Ten
     parts = total.new_zeros(2, -(-count // _BLOCK), width)
     grad_out = grad_out.contiguous()
     given = (total, mean, rstd, weight, grad_out, rms, grad, parts[0], parts[1])
-    if not _run("add_norm_backward", count, width, _BLOCK, *given, dtype=grad_out.dtype):
+    if not run("add_norm_backward", count, width, _BLOCK, *given, dtype=grad_out.dtype):
         grad_out = grad_out.to(total.dtype)
         xhat = (total - mean[:, None]) * rstd[:, None]
         t = grad_out * weight
@@ -129,26 +89,26 @@ def gate(both: Tensor) -> Tensor:
     """silu(g) * u [N, F] of ``both`` [N, 2 F] (SwiGLU: Shazeer 2020, arXiv:2002.05202)."""
     count, width = both.shape[0], both.shape[1] // 2
     out = both.new_empty(count, width)
-    if not _run("gate", count, width, both, out, dtype=both.dtype):
+    if not run("gate", count, width, both, out, dtype=both.dtype):
         g, u = both.chunk(2, -1)
         return F.silu(g) * u
     return out
 
 
-def gate_backward(both: Tensor, grad: Tensor) -> Tensor:
-    """The gradient [N, 2 F] of :func:`gate` from that of its output."""
-    out = torch.empty_like(both)
-    if not _run("gate_backward", *grad.shape, both, grad.contiguous(), out, dtype=both.dtype):
+def gate_backward(both: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient [N, 2 F] of :func:`gate` from that of its output, and its output again."""
+    out, gated = torch.empty_like(both), torch.empty_like(grad)
+    if not run("gate_backward", *grad.shape, both, grad.contiguous(), out, gated, dtype=both.dtype):
         g, u = both.chunk(2, -1)
         s = torch.sigmoid(g)
-        return torch.cat([grad * u * s * (1 + g * (1 - s)), grad * F.silu(g)], -1)
-    return out
+        return torch.cat([grad * u * s * (1 + g * (1 - s)), grad * F.silu(g)], -1), F.silu(g) * u
+    return out, gated
 
 
 def lse_update(logits: Tensor, scale: float, peak: Tensor, total: Tensor, moment: Tensor | None) -> None:
     """Take columns [N, C] of z = ``scale`` * logits into the running maximum m [N], the sum of e^(z - m) and, where
     wanted, the sum of (z - m) e^(z - m)."""
-    if not _run("lse_update", *logits.shape, logits, scale, peak, total, moment, dtype=logits.dtype):
+    if not run("lse_update", *logits.shape, logits, scale, peak, total, moment, dtype=logits.dtype):
         z = logits.to(peak.dtype) * scale
         now = torch.maximum(peak, z.amax(-1))
         z = z.sub_(now[:, None])
@@ -176,7 +136,7 @@ def logits_gradient_(
     dH/dz_j = -p_j (log p_j + H).  ``normaliser``, ``grad`` (of l), ``entropy`` and ``grad_entropy`` are [N].
     """
     given = (logits, scale, normaliser, targets, grad, entropy, grad_entropy)
-    if not _run("logits_gradient", *logits.shape, first, *given, dtype=logits.dtype):
+    if not run("logits_gradient", *logits.shape, first, *given, dtype=logits.dtype):
         log_p = logits.to(normaliser.dtype).mul(scale).sub_(normaliser[:, None])
         p = log_p.exp()
         out = p * -grad[:, None]

@@ -54,7 +54,7 @@ class Trunk:
 
         ``recompute``: blocks run again in the backward pass instead of keeping what it reads.
         """
-        rows = pack_rows(tokens, mask, self.blocks[0].shape.heads)
+        rows = pack_rows(tokens, mask)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.embedding.dtype
         with torch.autocast("cpu", enabled=False):
             return take(self._packed(rows, dtype, recompute and torch.is_grad_enabled()), rows.places)
@@ -85,7 +85,7 @@ def _run(
         qkv = block.order(qkv)
     if block.head_norms is not None:
         qkv = _norm_heads(qkv, block.head_norms, block.shape)
-    attended = linear(attention(qkv, turns, rows.groups, block.shape), block.out)
+    attended = linear(attention(qkv, turns, rows, block.shape), block.out)
     if block.parallel:
         normed = add_and_norm(states, None, block.mlp_norm, dtype)[1]
         return states, _mlp(normed, block) + attended
