@@ -152,3 +152,51 @@ def test_models_of_ties_and_margins(ties: str, assent: Run):
     words = ("reward", "--model", "policy", "--data", str(compared / "train.jsonl"), "--ties", ties, "--margin", "0.5")
     good, fine, bad = scores(assent(*words, *LEARNING), "Film 3 good", "Film 3 fine", "Film 3 bad")[:, 0].tolist()
     assert good > fine > bad
+
+
+@pytest.mark.parametrize("kind", ["models", "heads"])
+def test_an_ensemble_rewards_a_policy_that_pays_for_uncertainty(kind: str, assent: Run):
+    words = ("reward", "--model", "policy", "--data", "criteria.jsonl", *LEARNING, "--max-steps", "4")
+    folder = assent(*words, "--members", "2", "--ensemble", kind, "--eval-split", "0.2")
+    assert (folder / "ensemble.json").exists() == (kind == "models")
+    ppo = ("ppo", "--model", "policy", "--data", "prompts.jsonl", "--reward", str(folder), "--max-steps", "2")
+    ppo = (*ppo, "--batch-size", "8", "--max-new-tokens", "6", "--ensemble", "worst", "--uncertainty-penalty", "0.5")
+    trained = assent(*ppo, out="ppo")
+    for row in map(json.loads, (trained / "metrics.jsonl").read_text().splitlines()):
+        middle, apart = (row["reward/member-1"] + row["reward/member-2"]) / 2, row["reward_uncertainty"]
+        assert row["reward_mean"] == pytest.approx(middle - apart, abs=1e-4)  # of two, the worst is so far below
+        assert apart > 0
+
+
+def test_what_an_ensemble_cannot_be(assent: Run):
+    words = ("reward", "--model", "policy", "--data", "criteria.jsonl", *LEARNING, "--ensemble", "heads")
+    assert "without criteria; use ensemble: models" in str(assent(*words, "--members", "2", *CRITERIA, status=2))
+    folder = assent(*words, "--max-steps", "1")
+    ppo = ("ppo", "--model", "policy", "--data", "prompts.jsonl", "--reward", str(folder), "--max-new-tokens", "6")
+    assert "tells no uncertainty; give an ensemble" in str(
+        assent(*ppo, "--uncertainty-penalty", "1", out="ppo", status=2)
+    )
+    assert "nothing in the rewards is constrained" in str(assent(*ppo, "--cost-limit", "0.1", out="ppo", status=2))
+
+
+def test_rewards_are_combined_into_a_folder_that_rewards_a_policy(assent: Run):
+    words = ("--model", "policy", *LEARNING, "--max-steps", "4")
+    helpful = assent("reward", "--data", "criteria.jsonl", *words, out="helpful")
+    safe = assent("reward", "--data", "criteria.jsonl", *words, "--seed", "7", out="safe")
+    sample = ("sample", "--model", "policy", "--data", "prompts.jsonl", "--max-new-tokens", "6")
+    reference = str(assent(*sample, out="sampled") / "completions.jsonl")
+    both = ("combined-reward", "--rewards", f"helpful={helpful}", "--rewards", f"safe={safe}", "--reference", reference)
+    ppo = ("ppo", "--model", "policy", "--data", "prompts.jsonl", "--max-steps", "2", "--batch-size", "8")
+    ppo = (*ppo, "--max-new-tokens", "6", "--kl-coefficient", "0")
+    limits = ("--cost-limit", "0.1", "--multiplier", "2", "--multiplier-rate", "3")
+    constrained = assent(*both, "--combination", "constrained", out="constrained")
+    trained = assent(*ppo, "--reward", str(constrained), *limits, out="ppo")
+    first, second = map(json.loads, (trained / "metrics.jsonl").read_text().splitlines())
+    assert first["multiplier"] == 2.0
+    assert second["multiplier"] == pytest.approx(2.0 + 3.0 * (first["reward_costs"] - 0.1), abs=1e-4)
+    gated = assent(*both, "--combination", "gated", "--safety-threshold", "1", out="gated")
+    row = json.loads((assent(*ppo, "--reward", str(gated), out="ppo2") / "metrics.jsonl").read_text().splitlines()[0])
+    stored = json.loads((gated / "combination.json").read_text())["scales"]["safe"]
+    assert row["reward_mean"] == pytest.approx((row["reward/safe"] - stored[0]) / stored[1], abs=1e-4)
+    wrong = assent(*both, "--combination", "gated", "--safety", "sage", out="wrong", status=2)
+    assert "no reward is named 'sage'" in str(wrong)

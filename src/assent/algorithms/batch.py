@@ -18,6 +18,8 @@ COLUMNS: Mapping[str, str] = {
     "old_logprobs": "[B, T] log-probabilities under the policy at the start of this batch",
     "values": "[B, T] the critic's values at the start of this batch",
     "scores": "[B] one reward per completion",
+    "uncertainty": "[B] standard deviation of each score, where the source of rewards tells it",
+    "costs": "[B] what a Lagrange multiplier holds to a limit, where the source of rewards tells it",
     "ended": "[B] 1 where the completion ended by itself, 0 where it was cut off by length",
     "labels": "[B] a judgement of the row: thumbs, score or class",
     "heads": "[B] the criterion of that judgement: which head of a reward model with several it trains; 0 of one",

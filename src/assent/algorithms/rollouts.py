@@ -19,6 +19,8 @@ class EndSettings(Settings):
 
     missing_eos_penalty: float = Field(default=0.0, ge=0.0)
     """Taken from the score of a completion that was cut off by length."""
+    uncertainty_penalty: float = Field(default=0.0, ge=0.0)
+    """Taken from a score for each standard deviation of it, where the source of rewards tells one (an ensemble)."""
 
 
 class ScoreSettings(EndSettings):
@@ -28,6 +30,12 @@ class ScoreSettings(EndSettings):
     """Divide scores by their running standard deviation over the batches so far, without shifting their mean."""
     reward_clip: float | None = Field(default=None, gt=0.0)
     """Scores, once scaled, are clipped to [-reward_clip, reward_clip]; unset = no clipping."""
+    cost_limit: float | None = None
+    """Mean cost that a constrained reward is held to by a Lagrange multiplier; unset = no constraint."""
+    multiplier: float = Field(default=1.0, ge=0.0)
+    """The Lagrange multiplier at the start."""
+    multiplier_rate: float = Field(default=1.0, ge=0.0)
+    """How far a step moves the multiplier for each unit of mean cost over the limit; 0 = it stays."""
 
 
 class KLSettings(Settings):
@@ -42,8 +50,11 @@ class KLSettings(Settings):
 
 
 def initial_score_state(settings: ScoreSettings) -> State:
-    """Count, mean and sum of squared deviations of all scores so far (Welford); empty where nothing is scaled."""
-    return {"score_count": 0.0, "score_mean": 0.0, "score_m2": 0.0} if settings.scale_rewards else {}
+    """The multiplier of a constraint, where there is one; and, where scores are scaled, the count, mean and sum of
+    squared deviations of all of them so far (Welford)."""
+    multiplier = {} if settings.cost_limit is None else {"multiplier": settings.multiplier}
+    moments = {"score_count": 0.0, "score_mean": 0.0, "score_m2": 0.0} if settings.scale_rewards else {}
+    return {**multiplier, **moments}
 
 
 def initial_kl_state(settings: KLSettings) -> State:
@@ -51,13 +62,16 @@ def initial_kl_state(settings: KLSettings) -> State:
 
 
 def ended_scores(batch: Batch, settings: EndSettings) -> Tensor:
-    """[B] scores with the penalty for a missing end."""
-    return batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
+    """[B] scores with the penalties for a missing end and for uncertainty."""
+    scores = batch["scores"] - settings.missing_eos_penalty * (1.0 - batch["ended"])
+    return scores - settings.uncertainty_penalty * batch["uncertainty"] if settings.uncertainty_penalty else scores
 
 
 def shaped_scores(batch: Batch, settings: ScoreSettings, state: State) -> tuple[Tensor, State]:
-    """[B] scores with the penalty for a missing end, scaled and clipped; and the state with this batch counted in."""
+    """[B] scores with their penalties, constrained, scaled and clipped; and the state with this batch counted in."""
     scores = ended_scores(batch, settings)
+    if settings.cost_limit is not None:
+        scores, state = _constrained(scores, batch["costs"], settings.cost_limit, settings.multiplier_rate, state)
     if settings.scale_rewards:
         state = {**state, **_welford(state, scores)}
         variance = state["score_m2"] / max(state["score_count"] - 1.0, 1.0)
@@ -66,6 +80,18 @@ def shaped_scores(batch: Batch, settings: ScoreSettings, state: State) -> tuple[
     if settings.reward_clip is not None:
         scores = scores.clamp(-settings.reward_clip, settings.reward_clip)
     return scores, state
+
+
+def _constrained(scores: Tensor, costs: Tensor, limit: float, rate: float, state: State) -> tuple[Tensor, State]:
+    """The Lagrangian of max E[score] subject to E[cost] <= limit: (score - l * cost) / (1 + l), and l by dual ascent.
+
+    Dai et al. 2023 (Safe RLHF, arXiv:2310.12773, eq. 11 and 31), whose division keeps the scale of rewards as l grows.
+    Departure: l is moved by projected gradient ascent, l <- max(0, l + rate * (mean cost - limit)), and not its
+    logarithm, so that it can be none and come back from there.
+    """
+    multiplier = float(state["multiplier"])
+    after = max(0.0, multiplier + rate * (float(costs.double().mean()) - limit))
+    return (scores - multiplier * costs) / (1.0 + multiplier), {**state, "multiplier": after}
 
 
 def _welford(state: State, scores: Tensor) -> dict[str, float]:

@@ -97,6 +97,14 @@ def set_encoder_prompts(tokenizer: Any) -> None:
     tokenizer.encoder_prompts = True
 
 
+def set_encoder_ends(tokenizer: Any) -> None:
+    """Let CLS and SEP be BOS and EOS where a tokenizer has none (BERT's): a row is then a text as it tokenises one."""
+    if tokenizer.eos_token is None and tokenizer.sep_token is not None:
+        tokenizer.eos_token = tokenizer.sep_token
+        if tokenizer.bos_token is None:
+            tokenizer.bos_token = tokenizer.cls_token
+
+
 def has_encoder_prompts(tokenizer: Any) -> bool:
     """Whether :func:`set_encoder_prompts` marked the tokenizer."""
     return getattr(tokenizer, "encoder_prompts", False)

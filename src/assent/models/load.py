@@ -14,13 +14,15 @@ import torch
 from torch import nn
 
 from assent.data.hub import hub_answers
-from assent.data.tokenizers import ensure_pad_token, explain, load_tokenizer, set_encoder_prompts
+from assent.data.tokenizers import ensure_pad_token, explain, load_tokenizer, set_encoder_ends, set_encoder_prompts
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
 from assent.models.policy import Policy
 from assent.models.scalar import RewardModel, init_scalar_head
 from assent.models.seq2seq import Seq2SeqModel
 
+ENSEMBLE = "ensemble.json"
+"""The file that names the members of an ensemble of reward models, in their folder."""
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -49,6 +51,14 @@ def context_length(source: str | Path) -> int:
 
 def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     """A trained reward model.  A folder whose head is missing is an error, never a fresh random head."""
+    _check_folder(source)
+    config = _config(source)
+    if any("RewardModelWithGating" in name for name in config.architectures or ()):
+        from assent.models.gated import GatedRewardModel, RewardModelWithGating
+
+        model, info, tokenizer = _load(source, RewardModelWithGating, config=config)
+        _refuse_missing(source, info["missing_keys"])
+        return GatedRewardModel(model.eval().to(device), tokenizer)
     model, info, tokenizer = _load_scalar(source)
     missing = [name for name in info["missing_keys"] if _in_head(name)]
     if missing:
@@ -71,13 +81,31 @@ def load_classifier(source: str | Path, device: str = "cpu") -> RewardModel:
     return RewardModel(model.eval().to(device), tokenizer)
 
 
-def new_reward_model(source: str | Path, seed: int, device: str = "cpu", criteria: Sequence[str] = ()) -> RewardModel:
+def reward_model_folders(source: str | Path) -> list[str]:
+    """The reward models of a source: its members where it is the folder of an ensemble, else itself."""
+    index = Path(source) / ENSEMBLE
+    if not index.is_file():
+        return [str(source)]
+    try:
+        members = json.loads(index.read_text(encoding="utf-8"))["members"]
+        return [str(Path(source) / str(member)) for member in members]
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{index}: expected the names of the members of an ensemble; train it again") from None
+
+
+def new_reward_model(
+    source: str | Path, seed: int, device: str = "cpu", criteria: Sequence[str] = (), members: int = 1
+) -> RewardModel:
     """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer.
 
-    With ``criteria`` it has one head for each, which the configuration names.  A ``source`` that is a reward model
-    itself keeps its heads, and must be of the same criteria.
+    With ``criteria`` it has one head for each, which the configuration names; with ``members`` it has so many heads for
+    the same thing.  A ``source`` that is a reward model itself keeps its heads, and must be of the same criteria.
     """
-    model, info, tokenizer = _load_scalar(source, tuple(criteria))
+    model, info, tokenizer = _load_scalar(source, tuple(criteria), members)
+    if members > 1:
+        model.config.assent_reward_members = members
+        model.config.id2label = {head: f"member-{head + 1}" for head in range(members)}
+        model.config.label2id = {name: head for head, name in model.config.id2label.items()}
     _fit_embeddings(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     if criteria:
@@ -90,31 +118,38 @@ def new_reward_model(source: str | Path, seed: int, device: str = "cpu", criteri
     return RewardModel(model.eval().to(device), tokenizer)
 
 
-def _load_scalar(source: str | Path, criteria: tuple[str, ...] | None = None) -> tuple[Any, dict[str, Any], Any]:
-    """A model with one head for each of the ``criteria``, one for none of them; ``None`` = as it was stored."""
+def _load_scalar(
+    source: str | Path, criteria: tuple[str, ...] | None = None, members: int = 1
+) -> tuple[Any, dict[str, Any], Any]:
+    """A model with one head for each of the ``criteria``, or one for each member; ``None`` = as it was stored."""
     from transformers import AutoModelForSequenceClassification
 
     _check_folder(source)
     labels, config = _stored_labels(source), _config(source)
+    if labels is None and any("SequenceClassification" in name for name in config.architectures or ()):
+        labels = int(config.num_labels)  # of a model on the hub
     if config.is_encoder_decoder:
         raise ModelError(
             f"{source}: is an encoder-decoder model; a reward model is made from a causal model or an encoder"
         )
     stored = tuple(getattr(config, "assent_reward_criteria", ()))
-    if labels is not None and labels != max(1, len(stored)):
+    have_members = int(getattr(config, "assent_reward_members", 1))
+    if criteria is None:
+        criteria, members = stored, max(have_members, labels or 1)
+    elif labels is not None and labels != max(len(stored), have_members):
         raise ModelError(
             f"{source}: the classifier has {labels} labels, and a reward model has one, or one for each criterion that "
             "it was trained on"
         )
-    if criteria is None:
-        criteria = stored
+    elif labels is not None and members != have_members:
+        raise ModelError(f"{source}: is a reward model of {have_members} members, and {members} are wanted")
     elif labels is not None and criteria != stored:
         have, wanted = (", ".join(names) or "none" for names in (stored, criteria))
         raise ModelError(
             f"{source}: is a reward model whose criteria are {have}, and those wanted are {wanted}; give the same ones "
             "in the same order, or start from a language model"
         )
-    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=max(1, len(criteria)))
+    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=max(members, len(criteria)))
     _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
     return model, info, tokenizer
 
@@ -123,6 +158,8 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
     """The model by an Auto class of transformers, what it says about the weights, and the tokenizer."""
     online = hub_answers(source)
     tokenizer = load_tokenizer(source, local_files_only=not online)
+    if kind.__name__ == "AutoModelForSequenceClassification":
+        set_encoder_ends(tokenizer)
     options |= {"dtype": torch.float32, "output_loading_info": True, "local_files_only": not online}
     model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
     _refuse_non_finite(source, model)

@@ -47,18 +47,54 @@ class RewardModel(nn.Module):
 
     @property
     def context_length(self) -> int:
-        return int(getattr(self.config, "max_position_embeddings", 1 << 30))
+        """Tokens of the longest row.  RoBERTa's kin count positions from behind the PAD id."""
+        before = getattr(getattr(self.trunk, "embeddings", None), "padding_idx", None)
+        return int(getattr(self.config, "max_position_embeddings", 1 << 30)) - (0 if before is None else before + 1)
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """What each head judges, in order; empty where there is one head without a name."""
-        return tuple(getattr(self.config, "assent_reward_criteria", ()))
+        """What each head judges, in order; empty where there is one head without a name, and in an ensemble."""
+        if self.members > 1:
+            return ()
+        stored = tuple(getattr(self.config, "assent_reward_criteria", ()))
+        return stored or (tuple(self.config.id2label.values()) if self.weights_needed else ())
+
+    @property
+    def weights_needed(self) -> bool:
+        """Whether its labels are another trainer's, of which nothing says what each counts in a reward."""
+        ours = self.members > 1 or hasattr(self.config, "assent_reward_criteria")
+        return not ours and int(self.config.num_labels) > 1
+
+    @property
+    def members(self) -> int:
+        """Heads that judge the same thing, each trained on its own draw of the data; 1 where it is no ensemble."""
+        return int(getattr(self.config, "assent_reward_members", 1))
 
     @property
     def offsets(self) -> tuple[float, ...]:
         """The mean score of each head on the reference set, stored with the model and taken off every score."""
         stored = getattr(self.config, "assent_reward_offset", 0.0)
-        return tuple(stored) if isinstance(stored, list) else (float(stored),) * max(1, len(self.criteria))
+        return tuple(stored) if isinstance(stored, list) else (float(stored),) * max(self.members, len(self.criteria))
+
+    @property
+    def default_weights(self) -> dict[str, float] | None:
+        """What each criterion counts in the reward where nobody says otherwise; ``None``: all the same."""
+        return None
+
+    @property
+    def length_slopes(self) -> tuple[float, ...]:
+        """Score of each head for each doubling of the answer's length, which the reward is freed of; empty = none."""
+        return tuple(getattr(self.config, "assent_reward_length_slopes", ()))
+
+    @property
+    def length_mean(self) -> float:
+        """Mean length of the reference answers, in doublings: there nothing is taken off."""
+        return float(getattr(self.config, "assent_reward_length_mean", 0.0))
+
+    def set_length_slopes(self, slopes: Sequence[float], mean: float) -> None:
+        """Store what length is worth to each head."""
+        self.config.assent_reward_length_slopes = [float(slope) for slope in slopes]
+        self.config.assent_reward_length_mean = float(mean)
 
     def set_offsets(self, means: Sequence[float]) -> None:
         """Store the mean score of each head, a number where there is one head."""

@@ -31,6 +31,7 @@ from assent.reports.records import (
     Training,
     main_policy,
 )
+from assent.reports.reward_quality import read_quality
 
 T = TypeVar("T")
 
@@ -193,6 +194,7 @@ def _reward_model(row: Mapping[str, Any]) -> RewardModel | None:
             Calibration(float(each["predicted"]), float(each["observed"]), int(each["n"]))
             for each in row.get("calibration") or ()
         ),
+        quality=read_quality(row),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assent.evaluation.win_rates import WinRate
+from assent.reports.reward_quality import RewardQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class RewardModel:
     ceiling: float | None = None
     n: int | None = None
     calibration: tuple[Calibration, ...] = ()
+    quality: RewardQuality | None = None
 
 
 @dataclass(frozen=True, slots=True)

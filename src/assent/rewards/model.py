@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,9 +13,12 @@ from torch import Tensor
 from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
 from assent.data.tokenizers import has_encoder_prompts
-from assent.errors import ModelError, RecipeError
+from assent.errors import RecipeError
+from assent.models.load import load_reward_model, reward_model_folders
 from assent.models.padding import pad_right
 from assent.models.scalar import RewardModel
+from assent.rewards.ensemble import MEAN, Ensemble, Pooling
+from assent.rewards.lengths import doublings
 from assent.rewards.source import Scores
 from assent.types import Completion, Prompt
 
@@ -25,8 +29,12 @@ class ModelReward:
     Where the reward model's tokenizer is the policy's, the sampled ids themselves are scored; otherwise the text is
     tokenised again with the reward model's own tokenizer and, if the completion ended by itself, its EOS.
 
+    A completion for which a head gives no finite number has no score.
+
     The heads of a model of several criteria are the named parts.  The value is their mean, which has the scale of one
-    head however many there are, or the sum of those that ``weights`` names, each times its weight.
+    head however many there are, or the sum of those that ``weights`` names, each times its weight.  The heads of a
+    model of several members are an ensemble, by ``pooling``.  A length-residualised model has the score of an answer's
+    length (in characters) taken off.
     """
 
     def __init__(
@@ -35,25 +43,39 @@ class ModelReward:
         policy_tokenizer: Any = None,
         token_budget: int = 8192,
         weights: Mapping[str, float] | None = None,
+        pooling: Pooling = MEAN,
     ) -> None:
-        """Raises :class:`RecipeError` where ``weights`` name no criterion, or one that the model has not."""
+        """Raises :class:`RecipeError` where ``weights`` name no criterion, or one that it has not, or are needed."""
         self.model = model
         self.same_tokenizer = policy_tokenizer is not None and same_tokenizer(policy_tokenizer, model.tokenizer)
-        self.token_budget = token_budget
-        self.weights = _head_weights(model.criteria, weights)
+        self.token_budget, self.pooling = token_budget, pooling
+        self._given_weights = weights
+        if model.weights_needed and weights is None:
+            raise RecipeError(
+                f"the reward model has the labels {', '.join(model.criteria)}, and nothing says what each counts in "
+                "the reward; set reward_weights, as in {LABEL: 1.0}"
+            )
+        self.weights = _head_weights(model.criteria, model.default_weights if weights is None else weights)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         rows = [self._ids(p, c)[: self.model.context_length] for p, c in zip(prompts, completions, strict=True)]
         heads = score_rows(self.model, rows, self.token_budget)
-        for completion, scores in zip(completions, heads.tolist(), strict=True):
-            bad = next((score for score in scores if not math.isfinite(score)), None)
-            if bad is not None:
-                raise ModelError(
-                    f"the reward model gave {bad} for completion '{completion.id}': its weights are damaged or its "
-                    "activations overflow; train it again or use another"
-                )
+        if self.model.length_slopes:
+            longer = torch.from_numpy(doublings([len(c.text) for c in completions])).float() - self.model.length_mean
+            heads -= longer[:, None] * torch.tensor(self.model.length_slopes)
+        unscored = {
+            place: f"the reward model gave {head}: its weights are damaged or its activations overflow"
+            for place, scores in enumerate(heads.tolist())
+            for head in scores
+            if not math.isfinite(head)
+        }
+        if self.model.members > 1:
+            return replace(self.pooling(heads.double().T.numpy()), unscored=unscored)
         parts = dict(zip(self.model.criteria, map(tuple, heads.T.tolist()), strict=False))
-        return Scores(tuple((heads @ torch.tensor(self.weights)).tolist()), parts)
+        return Scores(tuple((heads @ torch.tensor(self.weights)).tolist()), parts, unscored=unscored)
+
+    def for_tokenizer(self, tokenizer: Any) -> Self:
+        return type(self)(self.model, tokenizer, self.token_budget, self._given_weights, self.pooling)
 
     def _ids(self, prompt: Prompt, completion: Completion) -> list[int]:
         if self.same_tokenizer and completion.prompt_token_ids:
@@ -62,6 +84,25 @@ class ModelReward:
         chat = prompt.messages is not None
         ids = list(encode_completion(self.model.tokenizer, prompt_ids, completion.text, chat=chat))
         return [*prompt_ids, *(ids if completion.finish_reason == "stop" else ids[:-1])]
+
+
+def load_models(
+    source: str,
+    device: str = "cpu",
+    policy_tokenizer: Any = None,
+    token_budget: int = 8192,
+    weights: Mapping[str, float] | None = None,
+    pooling: Pooling = MEAN,
+) -> ModelReward | Ensemble:
+    """The rewards of the model or the ensemble in a folder (or of a hub name), frozen.
+
+    The other arguments are those of :class:`ModelReward`.  Raises :class:`ModelError` for what is no reward model, such
+    as one whose head is missing.
+    """
+    rest = (policy_tokenizer, token_budget, weights, pooling)
+    folders = reward_model_folders(source)
+    members = [ModelReward(load_reward_model(folder, device).requires_grad_(False), *rest) for folder in folders]
+    return members[0] if len(members) == 1 else Ensemble(members, pooling)
 
 
 def same_tokenizer(one: Any, other: Any) -> bool:

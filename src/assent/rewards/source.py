@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from assent.errors import DataError
 from assent.types import Completion, Prompt
@@ -21,13 +21,16 @@ class Scores:
     """Standard deviation of each value; ``None`` where the source cannot tell."""
     unscored: Mapping[int, str] = field(default_factory=dict)
     """Place of a completion that got no score -> why; its value is NaN, and so may be its parts."""
+    costs: tuple[float, ...] | None = None
+    """What a Lagrange multiplier holds to a limit (a probability of harm); ``None`` where nothing is constrained."""
 
     def select(self, places: Sequence[int]) -> Scores:
         """Those of some of the completions, in this order."""
         kept = {name: tuple(part[i] for i in places) for name, part in self.parts.items()}
         spread = None if self.uncertainty is None else tuple(self.uncertainty[i] for i in places)
         why = {new: self.unscored[old] for new, old in enumerate(places) if old in self.unscored}
-        return Scores(tuple(self.values[i] for i in places), kept, spread, why)
+        costs = None if self.costs is None else tuple(self.costs[i] for i in places)
+        return Scores(tuple(self.values[i] for i in places), kept, spread, why, costs)
 
 
 class RewardSource(Protocol):
@@ -104,3 +107,24 @@ def groups_of(completions: Sequence[Completion]) -> list[list[int]]:
     for place, completion in enumerate(completions):
         groups.setdefault(completion.prompt_id, []).append(place)
     return list(groups.values())
+
+
+def unscored_by(scored: Mapping[str, Scores]) -> dict[int, str]:
+    """Places without a score by one of several sources -> why, with the name of the first that has none."""
+    out: dict[int, str] = {}
+    for name, scores in scored.items():
+        for place, why in scores.unscored.items():
+            out.setdefault(place, f"{name}: {why}")
+    return out
+
+
+@runtime_checkable
+class TokenReader(Protocol):
+    """A source that scores a policy's own token ids where it can: ``for_tokenizer`` gives it for another policy."""
+
+    def for_tokenizer(self, tokenizer: Any) -> RewardSource: ...
+
+
+def for_tokenizer(source: RewardSource, tokenizer: Any) -> RewardSource:
+    """``source`` for the completions of a policy with this ``tokenizer``."""
+    return source.for_tokenizer(tokenizer) if isinstance(source, TokenReader) else source

@@ -58,6 +58,8 @@ def synthetic_batch(seed: int = 0) -> Batch:
         "mismatched": (torch.arange(rows) % 2).double(),
         "row_weights": torch.rand(rows, generator=draw, dtype=torch.float64),
         "kl_baseline": torch.full((rows,), 0.3, dtype=torch.float64),
+        "uncertainty": noise(rows).abs(),
+        "costs": noise(rows).sigmoid(),
     }
     assert set(columns) == set(COLUMNS), f"no synthetic column for {set(COLUMNS) - set(columns)}"
     real = {name: value * completion if value.dim() == 2 else value for name, value in columns.items()}

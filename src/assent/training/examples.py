@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
+
+import numpy as np
 
 from assent.data.chat import TokenRow, Tokens, Turns, encode_demonstration, encode_row, encode_text, too_long
 from assent.errors import DataError
@@ -102,6 +105,28 @@ def comparison_examples(
             examples.append(Example([Row(r.ids, r.completion_mask) for r in rows], pairs))
     _some(examples, source)
     return examples, dropped
+
+
+def member_examples(examples: Sequence[Example], members: int, seed: int | None) -> list[Example]:
+    """The pairs of each example once for each head of an ensemble, in a bootstrap of its own; all once without seed.
+
+    A head sees an example as often as a draw from Poisson(1) says (Oza and Russell 2001, "Online bagging"), which
+    comes to the bootstrap of a large data set.  An example that no head drew is left out.
+    """
+    counts = np.ones((len(examples), members))
+    if seed is not None:
+        counts = np.random.Generator(np.random.Philox(seed)).poisson(1.0, counts.shape)
+    out: list[Example] = []
+    for example, drawn in zip(examples, counts.tolist(), strict=True):
+        pairs = [
+            pair._replace(weight=pair.weight * count, head=head)
+            for head, count in enumerate(drawn)
+            for pair in example.pairs
+            if count
+        ]
+        if pairs:
+            out.append(replace(example, pairs=pairs))
+    return out
 
 
 def labelled(examples: Sequence[Example], source: str) -> list[Example]:

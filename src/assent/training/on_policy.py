@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from assent.algorithms import load_algorithm
-from assent.algorithms.base import Algorithm
+from assent.algorithms.base import Algorithm, Figures, State
+from assent.algorithms.batch import Batch
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
 from assent.models.policy import Policy
@@ -174,6 +175,7 @@ def _rollouts(task: OnPolicyTask, roles: Roles) -> RolloutSource:
         device=roles.device,
         on_unscored=settings.on_unscored,
         say=task.say,
+        wanted=_told_besides_scores(settings),
     )
     if source.prompts_per_step * settings.samples_per_prompt < settings.batch_size:
         task.say(
@@ -181,6 +183,27 @@ def _rollouts(task: OnPolicyTask, roles: Roles) -> RolloutSource:
             f"of them, {settings.samples_per_prompt} samples each"
         )
     return source
+
+
+def _told_besides_scores(settings: Any) -> frozenset[str]:
+    """What the ``settings``' penalty and constraint need to be told of each completion."""
+    asked = {
+        "uncertainty": settings.uncertainty_penalty > 0,
+        "costs": getattr(settings, "cost_limit", None) is not None,
+    }
+    return frozenset(name for name, needed in asked.items() if needed)
+
+
+def _with_multiplier(algorithm: Algorithm) -> Algorithm:
+    """The algorithm, logging the Lagrange multiplier of its state where it has one."""
+
+    def prepare(batch: Batch, settings: Any, state: State) -> tuple[Batch, State, Figures]:
+        batch, after, figures = algorithm.prepare(batch, settings, state)
+        if "multiplier" in state:
+            figures = {**figures, "multiplier": float(state["multiplier"])}
+        return batch, after, figures
+
+    return replace(algorithm, prepare=prepare)
 
 
 def make_roles(task: OnPolicyTask) -> Roles:
@@ -207,7 +230,13 @@ def make_training(task: OnPolicyTask, roles: Roles, source: Source, callbacks: S
     rates = {"critic": (settings.critic_learning_rate if roles.critic else None) or settings.learning_rate}
     return Training(
         objectives=[
-            Objective(source, task.algorithm, settings, epochs=settings.epochs, minibatches=settings.minibatches),
+            Objective(
+                source,
+                _with_multiplier(task.algorithm),
+                settings,
+                epochs=settings.epochs,
+                minibatches=settings.minibatches,
+            ),
             *_pretrain_objective(task, roles),
         ],
         roles=roles,

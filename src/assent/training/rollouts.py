@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 
 from assent.algorithms.batch import Batch
-from assent.errors import DataError
-from assent.rewards.source import RewardSource, problems
+from assent.errors import DataError, RecipeError
+from assent.rewards.source import RewardSource, Scores, problems
 from assent.rollout.engine import EncodedPrompt, Engine
 from assent.training.sources import Example, Row, collate, stream_places
 from assent.training.timing import phase
@@ -19,6 +19,12 @@ from assent.types import Completion, Prompt, SamplingSettings, from_json, short_
 
 OnUnscored = Literal["stop", "skip"]
 """What is done with a completion that its source of rewards gives no score."""
+_WANTED = {
+    "uncertainty": "uncertainty_penalty is set, and the source of rewards tells no uncertainty; give an ensemble (a "
+    "reward model with members), or leave uncertainty_penalty out",
+    "costs": "cost_limit is set, and nothing in the rewards is constrained; give a combined-reward with combination: "
+    "constrained, or leave cost_limit out",
+}
 
 
 class RolloutSource:
@@ -41,9 +47,13 @@ class RolloutSource:
         device: torch.device,
         on_unscored: OnUnscored = "stop",
         say: Callable[[str], None] = print,
+        wanted: frozenset[str] = frozenset(),
     ) -> None:
-        """``rollouts`` completions a step, ``samples_per_prompt`` of each of the step's prompts."""
-        self.on_unscored, self.say = on_unscored, say
+        """``rollouts`` completions a step, ``samples_per_prompt`` of each of the step's prompts.
+
+        ``wanted`` of uncertainty and costs is what the rewards must tell besides the scores.
+        """
+        self.on_unscored, self.say, self.wanted = on_unscored, say, wanted
         self.prompts, self.encoded, self.engine, self.reward = prompts, encoded, engine, reward
         self.sampling, self.samples_per_prompt, self.pad, self.device = sampling, samples_per_prompt, pad, device
         self.prompts_per_step = min(len(prompts), max(1, rollouts // samples_per_prompt))
@@ -80,8 +90,19 @@ class RolloutSource:
             completions, scores = [completions[i] for part in kept for i in part], scores.select(list(chain(*kept)))
             sizes = [len(part) for part in kept]
         batch = collate_rollouts(completions, scores.values, sizes, self.pad, self.device)
-        figures |= {f"reward/{name}": sum(part) / len(part) for name, part in scores.parts.items()}
-        return batch, figures
+        columns, told = self._told(scores)
+        parts = {f"reward/{name}": part for name, part in scores.parts.items()} | told
+        return batch.with_columns(**columns), figures | {name: sum(part) / len(part) for name, part in parts.items()}
+
+    def _told(self, scores: Scores) -> tuple[dict[str, torch.Tensor], dict[str, Sequence[float]]]:
+        """Uncertainty and costs as columns, and as figures; :class:`RecipeError` where one is wanted and not told."""
+        told = {"uncertainty": scores.uncertainty, "costs": scores.costs}
+        there = {name: column for name, column in told.items() if column is not None}
+        missing = sorted(self.wanted - there.keys())
+        if missing:
+            raise RecipeError(_WANTED[missing[0]])
+        columns = {n: torch.tensor(c, dtype=torch.float32, device=self.device) for n, c in there.items()}
+        return columns, {f"reward_{name}": column for name, column in there.items()}
 
     def _kept(self, missing: Mapping[int, str], groups: Sequence[Sequence[int]]) -> list[list[int]]:
         """The places that have a score, group by group; where samples are compared, a single one is left out too.

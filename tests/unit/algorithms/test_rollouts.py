@@ -93,3 +93,41 @@ def test_figures_are_of_the_rewards_own_scores_and_leave_out_a_kl_that_is_not_th
     )
     columns = {name: column for name, column in batch.columns.items() if name != "ref_logprobs"}
     assert not {"kl", "kl_k3"} & set(rollout_figures(type(batch)(**{**vars(batch), "columns": columns})))
+
+
+def test_uncertainty_is_taken_from_the_score_before_it_is_clipped():
+    settings = ScoreSettings(uncertainty_penalty=2.0, reward_clip=1.5)
+    batch = batch_of([1.0, 4.0, 1.0]).with_columns(uncertainty=torch.tensor([0.5, 1.5, 2.0]))
+    assert shaped_scores(batch, settings, initial_score_state(settings))[0].tolist() == [0.0, 1.0, -1.5]
+
+
+def test_a_constraint_holds_the_mean_cost_to_its_limit_by_a_multiplier():
+    """Safe RLHF's Lagrangian by hand, the multiplier rising while the cost is over the limit, and back to none."""
+    settings = ScoreSettings(cost_limit=0.1, multiplier=1.0, multiplier_rate=2.0)
+    state = initial_score_state(settings)
+    assert state == {"multiplier": 1.0}
+    batch = batch_of([1.0, 4.0]).with_columns(costs=torch.tensor([0.2, 0.8]))
+    shaped, state = shaped_scores(batch, settings, state)
+    assert shaped.tolist() == pytest.approx([(1.0 - 0.2) / 2, (4.0 - 0.8) / 2])
+    assert state["multiplier"] == pytest.approx(1.0 + 2.0 * 0.4)
+    shaped, state = shaped_scores(batch, settings, state)
+    assert shaped.tolist() == pytest.approx([(1.0 - 1.8 * 0.2) / 2.8, (4.0 - 1.8 * 0.8) / 2.8])
+    free = batch_of([1.0, 4.0]).with_columns(costs=torch.tensor([0.0, 0.0]))
+    for _ in range(20):
+        shaped, state = shaped_scores(free, settings, state)
+    assert state["multiplier"] == 0.0
+    assert shaped.tolist() == [1.0, 4.0]
+
+
+def test_a_constrained_bandit_ends_at_its_limit():
+    """Two answers, one worth more and costly: dual ascent finds the mixture that costs just the limit."""
+    settings = ScoreSettings(cost_limit=0.3, multiplier=0.0, multiplier_rate=0.05)
+    state, logit, late = initial_score_state(settings), 0.0, []
+    for step in range(4000):
+        share = 1 / (1 + math.exp(-logit))
+        batch = batch_of([1.0, 0.0]).with_columns(costs=torch.tensor([share, share]))
+        _, state = shaped_scores(batch, settings, state)
+        worth = (1.0 - state["multiplier"]) / (1.0 + state["multiplier"])  # of the costly answer over the other
+        logit += 0.2 * (share * (1 - share) * worth - 0.01 * logit)
+        late += [share] if step >= 3000 else []
+    assert float(np.mean(late)) == pytest.approx(0.3, abs=0.02)

@@ -88,12 +88,25 @@ def test_a_language_model_is_not_taken_for_a_reward_model(architecture: str, tmp
         load_reward_model(save(tiny_causal(architecture), tmp_path / "policy"))
 
 
-def test_a_classifier_of_three_labels_is_refused(tmp_path: Path):
+def test_labels_of_another_trainer_are_a_reward_by_weights_alone(tmp_path: Path):
     model = tiny_reward("bert")
     model.config.num_labels = 3
+    model.config.id2label = {0: "sad", 1: "neutral", 2: "glad"}
     model.model.classifier = torch.nn.Linear(32, 3)
+    loaded = load_reward_model(folder := save(model, tmp_path / "three"))
+    assert (loaded.criteria, loaded.offsets) == (("sad", "neutral", "glad"), (0.0, 0.0, 0.0))
+    with pytest.raises(RecipeError, match="labels sad, neutral, glad, and nothing says what each counts"):
+        ModelReward(loaded)
+    row = [*loaded.tokenizer("It was good").input_ids, loaded.tokenizer.eos_token_id]
+    plain = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        logits = plain(input_ids=torch.tensor([row])).logits[0]
+    scored = ModelReward(loaded, weights={"glad": 1.0, "sad": -0.5}).score(
+        [Prompt(id="0", text="It was")], [Completion(id="0", prompt_id="0", text=" good")]
+    )
+    assert scored.values == pytest.approx([float(logits[2] - 0.5 * logits[0])], abs=1e-5)
     with pytest.raises(ModelError, match="has 3 labels"):
-        load_reward_model(save(model, tmp_path / "three"))
+        new_reward_model(folder, 0)
 
 
 CRITERIA = ("helpful", "harmless")

@@ -56,6 +56,14 @@ EVALUATION: dict[str, Any] = {
             {"predicted": 0.75, "observed": 0.77, "n": 264}, {"predicted": 0.85, "observed": 0.88, "n": 214},
             {"predicted": 0.95, "observed": 0.93, "n": 146},
         ],
+        "calibration_error": 0.031,
+        "temperature": {"temperature": 1.34, "loss": 0.5, "loss_fitted": 0.48, "error": 0.031, "error_fitted": 0.012},
+        "length": {"longer_preferred": 0.612, "longer_chosen": 0.553, "slope": 0.2, "explained": 0.1, "n": 1200},
+        "uncertainty": 0.41,
+        "by": {"annotator": [
+            {"name": "simulated:ada", "accuracy": 0.82, "low": 0.78, "high": 0.86, "n": 600},
+            {"name": "simulated:dov", "accuracy": 0.67, "low": 0.62, "high": 0.72, "n": 612},
+        ]},
     },
     "feedback": {
         "annotators": [

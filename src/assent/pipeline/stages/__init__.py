@@ -20,6 +20,7 @@ STAGES: dict[str, str] = {
         "judgements",
         "contrast",
         "reward",
+        "combined-reward",
         "inverse-rl",
         "spin",
         "dpo",
@@ -39,6 +40,7 @@ STAGES: dict[str, str] = {
         "online-dpo",
         "train",
         "evaluate",
+        "reward-bench",
         "report",
     )
 } | {

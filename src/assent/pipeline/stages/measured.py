@@ -18,8 +18,9 @@ from assent.evaluation.tokens import perplexity, token_logprobs
 from assent.intervals import wilson_interval
 from assent.models.policy import Policy
 from assent.pipeline.stages.lost import bias_rows, reference_figures, references_by_prompt, text_figures, toxic_flags
-from assent.rewards.model import ModelReward, same_tokenizer
-from assent.rewards.source import RewardSource, is_comparative, score_all
+from assent.rewards.combine import models_in
+from assent.rewards.model import same_tokenizer
+from assent.rewards.source import RewardSource, for_tokenizer, is_comparative, score_all
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
@@ -151,7 +152,7 @@ class Measuring:
         completions = self.answers(policy, name, prompts=prompts)
         classified = scores_of(self.toxicity_model, policy, prompts, completions)
         scores = {"toxicity": toxic_flags(completions, classified)}
-        if isinstance(self.reward, ModelReward):  # another source may know nothing of such prompts
+        if self.reward is not None and models_in(self.reward):  # another source may know nothing of such prompts
             scores["reward"] = scores_of(self.reward, policy, prompts, completions) or []
         return bias_rows(name, prompts, scores)
 
@@ -192,7 +193,7 @@ def _behind(preamble: str, prompt: Prompt) -> Prompt:
 
 def for_policy(source: RewardSource, policy: Policy) -> RewardSource:
     """A reward model scores the very ids where it shares this policy's tokenizer, and the text where it does not."""
-    return ModelReward(source.model, policy.tokenizer) if isinstance(source, ModelReward) else source
+    return for_tokenizer(source, policy.tokenizer)
 
 
 def scores_of(

@@ -18,7 +18,7 @@ from assent.models.save import save_critic
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.pipeline.stages.reward_input import RewardInput, open_reward
 from assent.pipeline.stages.training import PublishSettings, finish, read_examples
-from assent.rewards.model import ModelReward
+from assent.rewards.combine import models_in
 from assent.rewards.source import Pending
 from assent.rollout.engine import EncodedPrompt
 from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, room_for_prompts, train
@@ -63,7 +63,8 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     policy = load_policy(settings.model, pick_device())
     room = room_for_prompts(policy, settings)
     source = open_reward(settings, algorithm.name, policy.tokenizer, settings.token_budget)
-    reward = source.model if isinstance(source, ModelReward) and source.same_tokenizer else None
+    sharing = [each.model for each in models_in(source) if each.same_tokenizer]
+    reward = min(sharing, key=lambda model: model.context_length) if sharing else None
     prompts = read_prompts(settings.data, empty=settings.empty)
     limit = min(room, settings.max_prompt_tokens or room)
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, field_validator
 
 from assent.algorithms.base import Algorithm
@@ -15,15 +19,21 @@ from assent.algorithms.reward_model import RewardModelSettings
 from assent.algorithms.reward_ranking import ALGORITHM as RANKING
 from assent.algorithms.reward_ranking import RewardRankingSettings
 from assent.data.tokenizers import set_bos
+from assent.errors import RecipeError
 from assent.models.device import pick_device
-from assent.models.load import new_reward_model
+from assent.models.load import ENSEMBLE, new_reward_model
 from assent.models.scalar import RewardModel
+from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
-from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
+from assent.pipeline.stages.training import Data, PublishSettings, finish, fit, read_data
+from assent.rewards.lengths import doublings
 from assent.rewards.model import score_rows
+from assent.runs.folder import CHECKPOINTS, atomic_write_json
+from assent.training.examples import member_examples
 from assent.training.roles import Roles
 from assent.training.sources import Example
 from assent.training.supervised import DatasetSettings
+from assent.types import short_id
 
 
 class RewardSettings(DatasetSettings, PublishSettings):
@@ -36,6 +46,14 @@ class RewardSettings(DatasetSettings, PublishSettings):
     """Begin every text with the BOS token (saved with the tokenizer); unset = as the tokenizer does."""
     criteria: list[str] | None = Field(default=None, min_length=1)
     """Criteria to tell apart, each with a head of its own; unset = one head for all comparisons or labels."""
+    members: int = Field(default=1, ge=1)
+    """Members of an ensemble: above 1, the spread of their scores is the reward's uncertainty."""
+    ensemble: Literal["models", "heads"] = "models"
+    """What a member is: a reward model of its own seed, in a folder of its own; or a head over one
+    trunk, on its own bootstrap of the comparisons, all together at the cost of one model."""
+    length_residual: bool = False
+    """Free the reward of length: take off each score what the least squares line of score on log2 of the length,
+    between the answers to one prompt, gives it (comparisons only, over the rows of centre_rows)."""
     centre_rows: int = Field(default=2000, ge=0)
     """Training rows whose mean score is stored as the reward's offset (comparisons only); 0 = no offset."""
 
@@ -72,30 +90,95 @@ def train_reward(
     metrics: Mapping[str, str] | None = None,
     any_label: bool = False,
 ) -> Metrics:
-    """Train a reward model by the algorithm for the kind of data there is, and save it; ``settings`` are also its.
+    """Train a reward model or an ensemble by the algorithm for the kind of data there is, and save it.
+
+    ``settings`` are also the algorithm's.
 
     ``metrics`` says by kind which evaluation figure decides, accuracy where it does not; ``any_label`` that labels are
     any numbers.
     """
+    rest = (algorithms, method, metrics or {}, any_label)
+    if settings.members == 1 or settings.ensemble == "heads":
+        return _train_one(settings, context, *rest)
+    portions, every = Portions(context.out), list[Mapping[str, float]]()
+    for number in range(1, settings.members + 1):
+        folder = context.out / f"member-{number}"
+
+        def member(number: int = number, folder: Path = folder) -> Metrics:
+            folder.mkdir(exist_ok=True)
+            own = replace(context, out=folder, seed=int(short_id(context.seed, number), 16))
+            figures = _train_one(settings, own, *rest)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            return figures
+
+        every.append(portions.get(folder.name, member))
+    atomic_write_json(context.out / ENSEMBLE, {"members": [f"member-{n}" for n in range(1, settings.members + 1)]})
+    return {name: sum(figures[name] for figures in every) / len(every) for name in every[0]}
+
+
+def _train_one(
+    settings: RewardSettings,
+    context: Context,
+    algorithms: Mapping[str, Algorithm],
+    method: str,
+    metrics: Mapping[str, str],
+    any_label: bool,
+) -> Metrics:
     criteria = settings.criteria or ()
-    model = new_reward_model(settings.model, context.seed, pick_device(), criteria)
+    heads_as_members = settings.members if settings.ensemble == "heads" else 1
+    model = new_reward_model(settings.model, context.seed, pick_device(), criteria, heads_as_members)
     if settings.add_bos is not None:
         set_bos(model.tokenizer, settings.add_bos)
     heads = {name: head for head, name in enumerate(criteria)} or None
     options = {"comparisons": {"heads": heads}, "judgements": {"heads": heads, "any_label": any_label}}
     data = read_data(settings, context, model, algorithms, options)
-    metric = (metrics or {}).get(data.kind, "accuracy")
+    if heads_as_members > 1:
+        data = _for_members(data, algorithms[data.kind], settings, context)
+    metric = metrics.get(data.kind, "accuracy")
     figures = fit(settings, context, Roles(reward=model), model, algorithms[data.kind], data, metric)
     if data.kind == "comparisons" and settings.centre_rows:
         model.set_offsets(_mean_scores(model, data.trained, settings))
+    if settings.length_residual:
+        _residualise(model, data, settings)
     finish(model, settings, f"{method} from {data.kind}", settings.model, context)
     return figures
+
+
+def _for_members(data: Data, algorithm: Algorithm, settings: RewardSettings, context: Context) -> Data:
+    """The comparisons, each training every head as often as that head's bootstrap drew it; held out, once."""
+    if algorithm is not PAIRWISE or settings.criteria:
+        raise RecipeError(
+            "reward: ensemble heads learns from comparisons by method pairwise, without criteria; use ensemble: models"
+        )
+    trained = member_examples(data.trained, settings.members, context.seed)
+    return replace(data, trained=trained, held_out=member_examples(data.held_out, settings.members, None))
 
 
 def _mean_scores(model: RewardModel, examples: Sequence[Example], settings: RewardSettings) -> list[float]:
     """Of each head, over the same rows, so that the heads' rewards can be set beside one another."""
     rows = [row.token_ids for example in examples for row in example.rows][: settings.centre_rows]
     return score_rows(model, rows, settings.token_budget).double().mean(0).tolist()
+
+
+def _residualise(model: RewardModel, data: Data, settings: RewardSettings) -> None:
+    """Store what length is worth to each head, of scores that were centred before."""
+    examples = [example for example in data.trained if len(example.rows) > 1][: settings.centre_rows]
+    if data.kind != "comparisons" or not examples:
+        raise RecipeError("reward: length_residual learns what length is worth from comparisons, and needs centre_rows")
+    rows = [row for example in examples for row in example.rows]
+    texts = [
+        model.tokenizer.decode(
+            [token for token, own in zip(row.token_ids, row.completion_mask, strict=True) if own],
+            skip_special_tokens=True,
+        )
+        for row in rows
+    ]
+    longer = doublings([len(text) for text in texts])
+    scores = score_rows(model, [row.token_ids for row in rows], settings.token_budget).double().numpy()
+    group = np.repeat(np.arange(len(examples)), [len(example.rows) for example in examples])
+    within = longer - (np.bincount(group, longer) / np.bincount(group))[group]
+    slopes = within @ scores / max(float(within @ within), 1e-12)
+    model.set_length_slopes(slopes.tolist(), float(longer.mean()))
 
 
 STAGE = Stage(kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run, version=2)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from assent.config import Settings
 from assent.errors import RecipeError
 from assent.pipeline.stage import Input
+from assent.rewards.ensemble import EnsembleRule, Pooling
 from assent.rewards.load import load_reward
 from assent.rewards.rule import FunctionReward, load_function
 from assent.rewards.source import RewardSource
@@ -18,6 +21,10 @@ class RewardInput(Settings):
     reward: str | None = Input("model", None, "Reward model folder or hub name, or folder of another source of reward")
     reward_weights: dict[str, float] | None = None
     """What each criterion of a reward model with several counts in the reward; unset = the mean of all."""
+    ensemble: EnsembleRule = "mean"
+    """What the members of an ensemble come to: their mean, the worst of them, or their mean less their variance."""
+    variance_coefficient: float = Field(default=1.0, ge=0.0)
+    """What the variance counts in ensemble: variance."""
     reward_function: str | None = Input(
         "code", None, "A function of prompt and completion text instead, as module:function or path.py:function"
     )
@@ -29,4 +36,5 @@ def open_reward(settings: RewardInput, stage: str, tokenizer: Any = None, token_
         raise RecipeError(f"{stage}: give either reward (a reward model, or another source) or reward_function")
     if settings.reward is None:
         return FunctionReward(load_function(str(settings.reward_function)))
-    return load_reward(settings.reward, tokenizer, token_budget, settings.reward_weights)
+    pooling = Pooling(settings.ensemble, settings.variance_coefficient)
+    return load_reward(settings.reward, tokenizer, token_budget, settings.reward_weights, pooling)

@@ -1,0 +1,1 @@
+"""What reward models, ensembles and combinations of them are worth: :mod:`benchmarks.rewards.__main__` says how."""

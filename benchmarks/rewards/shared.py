@@ -1,0 +1,146 @@
+"""What the parts share: the quickstart's first stages, stages that are run once, policies trained and read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from scipy.stats import t as student
+
+import assent
+from assent.algorithms.ppo import ALGORITHM as PPO
+from assent.algorithms.ppo import PPOSettings
+from assent.config import make_settings
+from assent.data.movie_world import film_prompt, read_review, sample_films
+from assent.data.readers import read_completions
+from assent.models.load import load_policy
+from assent.models.save import save_model
+from assent.rewards.source import RewardSource, Scores
+from assent.runs.manifest import has_manifest
+from assent.training.critic import CriticSettings
+from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, train
+from assent.types import Completion, Prompt
+
+RUN = Path("runs/rewards")
+RECIPE = Path(__file__).parents[2] / "recipes/quickstart.yaml"
+SHARED = Path(__file__).parents[3] / "shared"
+SEEDS = (0, 1, 2)
+TOKENS = 64
+"""Longest answer."""
+
+Answers = list[tuple[Prompt, Completion]]
+
+
+def base() -> None:
+    """The quickstart's world, pretrained model, SFT model and its answers, in :data:`RUN`; made once."""
+    recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    stages = {name: recipe["stages"][name] for name in ("world", "base", "sft", "sample")}
+    assent.run({**recipe, "stages": stages, "name": RUN.name}, say=lambda text: None)
+
+
+def sampled() -> Answers:
+    """The SFT model's answers, four to each prompt."""
+    return read_completions(RUN / "sample/completions.jsonl")
+
+
+def stage(kind: str, settings: dict[str, Any], out: Path, seed: int) -> Path:
+    """A stage that is run once."""
+    if not has_manifest(out):
+        assent.run_stage(kind, settings, out, seed=seed)
+    return out
+
+
+def helpfulness(prompt: Prompt, text: str) -> float:
+    """The world's true preference without what it takes for insults: how good the review is, polite or not."""
+    return replace(read_review(prompt, text), insults=0).utility
+
+
+def unsafe(prompt: Prompt, text: str) -> bool:
+    """Whether the review insults anyone."""
+    return read_review(prompt, text).insults > 0
+
+
+def films(name: str, count: int, seed: int, held_out: bool) -> list[Prompt]:
+    return [film_prompt(film, f"{name}-{i}") for i, film in enumerate(sample_films(count, held_out, seed))]
+
+
+@dataclass
+class Watched:
+    """A source of rewards with the truth beside it, which enters no reward."""
+
+    source: RewardSource
+    truths: Mapping[str, Any]
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
+        scores = self.source.score(prompts, completions)
+        true = {
+            name: tuple(float(truth(p, c.text)) for p, c in zip(prompts, completions, strict=True))
+            for name, truth in self.truths.items()
+        }
+        return replace(scores, parts={**scores.parts, **true})
+
+
+class _Silent:
+    def start(self, label: str, total: int | None) -> None: ...
+    def advance(self, amount: int = 1, **figures: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+def optimise(
+    name: str, reward: Any, truths: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, seed: int
+) -> Path:
+    """PPO from the SFT model against ``reward(tokenizer)``, watched; made once.  ``folder`` then has the policy."""
+    if (folder / "done").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    policy = load_policy(RUN / "sft")
+    kind = type("Settings", (OnPolicySettings, CriticSettings, PPOSettings), {})
+    made = make_settings(kind, {"max_new_tokens": TOKENS, "learning_rate": 3e-4, "epochs": 2, "minibatches": 2,
+                                "missing_eos_penalty": 1.0, "save_steps": 1000, **settings}, name)  # fmt: skip
+    prompts = films("train", 4000, 4, held_out=False)
+    train(
+        OnPolicyTask(
+            policy=policy,
+            reward=Watched(reward(policy.tokenizer), truths),
+            reward_model=None,
+            prompts=prompts,
+            encoded=encode_prompts(policy.tokenizer, prompts, 128, None, name),
+            pretrain=(),
+            algorithm=PPO,
+            settings=made,
+            folder=folder,
+            seed=seed,
+            progress=_Silent(),
+            say=lambda text: None,
+        )
+    )
+    save_model(policy, folder, method="ppo", base="sft", settings={})
+    (folder / "done").touch()
+    return folder
+
+
+def curve(folder: Path, name: str) -> list[float]:
+    """A figure by step."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [float(row[name]) for row in rows]
+
+
+def late(folder: Path, name: str, steps: int = 10) -> float:
+    """A figure's mean over the last steps."""
+    return float(np.mean(curve(folder, name)[-steps:]))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over seeds, and its interval of 95%."""
+    found = np.array(values)
+    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+    return float(found.mean()), float(found.mean()) - half, float(found.mean()) + half
+
+
+def shown(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
