@@ -22,7 +22,6 @@ RANKED, MEMBERS, NOISE, STEPS = 100, 4, 2.0, 60
 KL = (0.01, 0.05)
 ARMS: dict[str, tuple[EnsembleRule, float] | None] = {
     "single": None,
-    "mean": ("mean", 0.0),
     "worst": ("worst", 0.0),
     "variance": ("variance", 1.0),
 }
@@ -41,7 +40,7 @@ def ensembles() -> float:
         print(f"{arm:9}: true {shown(found[arm])}; proxy {shown(proxy)}; highest true {shown(peak)}", flush=True)
     _draw(best)
     gains: dict[str, float] = {}
-    for arm in ("mean", "worst", "variance"):
+    for arm in ("worst", "variance"):
         each = [a - b for a, b in zip(found[arm], found["single"], strict=True)]
         mean, low, high = spread(each)
         gains[arm] = mean

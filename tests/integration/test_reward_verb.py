@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from assent.cli import main
+from assent.evaluation.calibration import length_bias
 from assent.models.load import load_reward_model
 from assent.pipeline.stages import training
 from assent.pipeline.stages.reward import METHODS
-from assent.rewards.model import score_rows
+from assent.rewards.model import ModelReward, score_rows
+from assent.types import Completion, Prompt
 
 LEARNING = ("--max-steps", "30", "--batch-size", "8", "--learning-rate", "1e-3")
 CRITERIA = ("--criteria", "praise", "--criteria", "blame")
@@ -200,3 +203,40 @@ def test_rewards_are_combined_into_a_folder_that_rewards_a_policy(assent: Run):
     assert row["reward_mean"] == pytest.approx((row["reward/safe"] - stored[0]) / stored[1], abs=1e-4)
     wrong = assent(*both, "--combination", "gated", "--safety", "sage", out="wrong", status=2)
     assert "no reward is named 'sage'" in str(wrong)
+
+
+def test_a_length_residualised_reward_does_not_rise_with_length_between_answers_to_one_prompt(assent: Run):
+    rows = [{"prompt": f"Film {i}", "chosen": " good" * (1 + i % 3), "rejected": " bad"} for i in range(24)]
+    _write(Path("longer.jsonl"), rows)
+    words = ("reward", "--model", "policy", "--data", "longer.jsonl", *LEARNING)
+    slopes = []
+    for more in ((), ("--length-residual",)):
+        model = ModelReward(load_reward_model(assent(*words, *more, out=f"reward{len(more)}")))
+        prompts = [Prompt(id=str(i), text=str(row["prompt"])) for i, row in enumerate(rows)]
+        sides = []
+        for side in ("chosen", "rejected"):
+            answers = [Completion(p.id, p.id, str(row[side])) for p, row in zip(prompts, rows, strict=True)]
+            sides.append(np.array(model.score(prompts, answers).values))
+        bias = length_bias(sides[0] - sides[1], *([len(str(r[s])) for r in rows] for s in ("chosen", "rejected")))
+        assert bias is not None
+        slopes.append(bias.slope)
+        assert float(np.mean(sides)) == pytest.approx(0.0, abs=1e-3)
+    assert slopes[0] > 0.1
+    assert slopes[1] == pytest.approx(0.0, abs=1e-4)
+    assert "needs centre_rows" in str(assent("reward", "--model", "policy", "--data", "marks.jsonl", *CRITERIA,
+                                             "--label-loss", "squared", "--max-steps", "1", "--length-residual",
+                                             out="marks", status=2))  # fmt: skip
+
+
+def test_reward_bench_as_a_verb(assent: Run):
+    folder = assent("reward", "--model", "policy", "--data", "criteria.jsonl", "--max-steps", "1")
+    rows = [
+        {"id": i, "subset": name, "prompt": "Say", "chosen": "good", "rejected": "bad"}
+        for i, name in enumerate(("alpacaeval-easy", "math-prm", "shp"))
+    ]
+    _write(Path("bench.jsonl"), rows)
+    found = json.loads((assent("reward-bench", "--reward", str(folder), "--data", "bench.jsonl", out="bench")
+                        / "reward_bench.json").read_text())  # fmt: skip
+    assert found["version"] == 1
+    assert found["sections"].keys() == {"Chat", "Reasoning", "Prior Sets"}
+    assert len(found["missing"]) == 21
