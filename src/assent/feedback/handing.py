@@ -43,6 +43,11 @@ class Seeking:
     now: float
 
 
+_SLACK = 60.0
+"""Seconds that the clocks of two machines, or of one that is set right, may be apart."""
+_LIVE = (leases.c.expires > bindparam("now"), leases.c.taken - _SLACK < bindparam("now"))
+"""What makes a lease hold: one from the future is of before the clock was set back, and would hold for as long."""
+
 # Made once: to put a statement together takes longer than to run it.
 _LEASED = (
     question_rows()
@@ -50,7 +55,7 @@ _LEASED = (
     .join(leases, leases.c.question_id == questions.c.id)
     .where(leases.c.annotator == bindparam("annotator"))
 )
-_HELD = _LEASED.where(leases.c.expires > bindparam("now"), questions.c.project == bindparam("project")).limit(1)
+_HELD = _LEASED.where(*_LIVE, questions.c.project == bindparam("project")).limit(1)
 _HELD_OF_NUMBER = _LEASED.where(questions.c.event_id == bindparam("number"))
 _DROP = delete(leases).where(leases.c.annotator == bindparam("whose"))
 _SCORES = (
@@ -161,7 +166,7 @@ def _first_of(state: str, of_queues: bool) -> Select[Any]:
             .where(
                 leases.c.question_id == questions.c.id,
                 leases.c.annotator != annotator,
-                leases.c.expires > bindparam("now"),
+                *_LIVE,
             )
             .correlate(questions)
             .scalar_subquery()

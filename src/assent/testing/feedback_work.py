@@ -170,6 +170,7 @@ class StoreWorkTests:
         store.undo(store.last_answer("ann") or 0, "ann")
         store.work.release("cat")
         assert taken(store, "dan", now=30.5 * 60) == "q0"
+        assert taken(store, "eve", now=-86_400) == "q0", "dan's lease was taken before the clock was set back by a day"
 
     def test_overlap_is_kept_when_many_ask_at_once(self, store: FeedbackStore) -> None:
         store.add_questions(replace(make_question(n), overlap=2) for n in range(6))
