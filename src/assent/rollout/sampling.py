@@ -45,7 +45,7 @@ def truncate(log_p: Tensor, top_k: int, top_p: float, min_p: float = 0.0) -> Ten
     if top_p < 1.0:
         ordered, index = log_p.sort(-1, descending=True)
         mass = torch.softmax(ordered, -1)
-        outside = mass.cumsum(-1) - mass >= top_p
+        outside = _running_sum(mass) - mass >= top_p
         log_p = log_p.masked_fill(torch.zeros_like(outside).scatter(1, index, outside), -torch.inf)
     if min_p > 0.0:
         log_p = log_p.masked_fill(log_p < log_p.amax(-1, keepdim=True) + math.log(min_p), -torch.inf)
@@ -150,7 +150,8 @@ def invert(p: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         torch.searchsorted(above, target, right=True), torch.searchsorted(above, total[:, None].contiguous())
     ).clamp(max=above.shape[1] - 1)  # only beyond where p is not finite, which is the training loop's to report
     below = torch.where(block > 0, above.gather(1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double().cumsum(-1)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK))[:, 0].double()
+    inside = _running_sum(inside)
     last = torch.searchsorted(inside, inside[:, -1:].contiguous())
     place = torch.minimum(torch.searchsorted(inside, target - below, right=True), last)
     return (block * _BLOCK + place)[:, 0].clamp(max=p.shape[1] - 1), total
@@ -160,8 +161,16 @@ def _in_blocks(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Weights [B, V] as [B, blocks, tokens], their total [B], and the cumulative sum [B, blocks] over whole blocks."""
     rest = -p.shape[1] % _BLOCK
     blocks = (p if rest == 0 else torch.nn.functional.pad(p, (0, rest))).unflatten(1, (-1, _BLOCK))
-    above = blocks.sum(-1).double().cumsum(-1)
+    above = _running_sum(blocks.sum(-1).double())
     return blocks, above[:, -1], above
+
+
+def _running_sum(values: Tensor) -> Tensor:
+    """The cumulative sum over the last dimension [..., N].  Where kernels must give the same bits each time, that of a
+    GPU is refused by torch, so the CPU makes it."""
+    if values.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return values.cpu().cumsum(-1).to(values.device)
+    return values.cumsum(-1)
 
 
 def _without(log_p: Tensor, banned: Tensor, rows: Tensor | None) -> Tensor:

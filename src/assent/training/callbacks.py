@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,10 @@ class Callback:
         """Files that belong to the state, by their names in the checkpoint.  They are linked there, so that one is
         changed only by writing another and renaming it."""
         return {}
+
+    def logs(self) -> Sequence[Path]:
+        """Files that a checkpoint relies on without holding them: they are on the disk before it is."""
+        return ()
 
     def restore(self, state: dict[str, Any], folder: Path) -> None:
         """Take up a state, whose files lie in ``folder``."""
@@ -166,10 +170,8 @@ class MetricsLog(Callback):
         append_row(self.timing, clock | ({"phases": as_row(event.phases, event.roles)} if event.phases else {}))
         return False
 
-    def state(self) -> dict[str, Any]:
-        """Nothing but the promise that the rows are on the disk before the checkpoint is."""
-        sync_folder(self.metrics)
-        return {}
+    def logs(self) -> Sequence[Path]:
+        return (self.metrics,)
 
 
 def _lines_to(path: Path, step: int) -> list[bytes]:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -46,12 +45,22 @@ class Saver:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[Path] | None = None
 
-    def begin(self, step: int, state: Mapping[str, Any], files: Mapping[str, Path], name: str = "") -> None:
-        """Copy the state, link the files, and let the thread write them.  The state may change once this returns."""
+    def begin(
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        files: Mapping[str, Path],
+        name: str = "",
+        logs: Sequence[Path] = (),
+    ) -> None:
+        """Copy the state, link the files, and let the thread write them.  The state may change once this returns.
+
+        ``logs``: files that grow beside the checkpoints; what is in them now is on the disk before this one is whole.
+        """
         self.wait()
         aside = make_aside(self.folder, name or name_of(step), files)
         copied = copied_to_host({"step": step, **state})
-        self._writing = self._thread.submit(write_checkpoint, aside, copied, self.keep)
+        self._writing = self._thread.submit(write_checkpoint, aside, copied, self.keep, logs)
         self.begun_at = step
 
     def wait(self) -> None:
@@ -90,8 +99,8 @@ def make_aside(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
     return aside
 
 
-def write_checkpoint(aside: Path, state: dict[str, Any], keep: int) -> Path:
-    """The state and the seal, then the folder's own name; the oldest ones go last."""
+def write_checkpoint(aside: Path, state: dict[str, Any], keep: int, logs: Sequence[Path] = ()) -> Path:
+    """The state and the seal, then the folder's own name; the oldest ones go last.  ``logs``: synced before."""
     folder, final = aside.parent, aside.with_suffix("")
     try:
         digests = {path.name: _digest(path) for path in aside.iterdir()}
@@ -106,6 +115,8 @@ def write_checkpoint(aside: Path, state: dict[str, Any], keep: int) -> Path:
             json.dump({**seal, "checksum": digest_json(seal)}, file)
             file.flush()
             os.fsync(file.fileno())
+        for path in logs:
+            sync_folder(path)
         sync_folder(aside)
         if final.exists():
             retired = final.with_name(final.name + _RETIRED)
@@ -139,7 +150,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
             state = torch.load(path / _STATE, weights_only=True, map_location="cpu")
             found = Checkpoint(state, path)
             break
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # of bytes that were edited a reader may say anything
             reason = " ".join(str(error).split()) or type(error).__name__
             say(f"checkpoint {path} is damaged ({reason}): going back to the one before it")
             damaged.append(path)

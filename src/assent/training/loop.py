@@ -63,8 +63,7 @@ class Training:
         """Of the last step."""
         self.budget = TokenBudget(self.loop.token_budget, self.say)
         self.saver = Saver(self.folder / "checkpoints", self.loop.save_total_limit)
-        if self.loop.deterministic:
-            use_deterministic_kernels()
+        use_deterministic_kernels(self.loop.deterministic)
 
     def run(self) -> None:
         """Train to ``total_steps`` or until a callback stops the run.
@@ -203,8 +202,9 @@ class Training:
     def begin_saving(self) -> None:
         """The same, beside what comes next; :attr:`saver` can be waited for."""
         files = {name: path for callback in self.callbacks for name, path in callback.files().items()}
+        logs = [path for callback in self.callbacks for path in callback.logs()]
         updates = self.unfinished.updates if self.unfinished else 0
-        self.saver.begin(self.step, self._state(), files, name_of(self.step, updates))
+        self.saver.begin(self.step, self._state(), files, name_of(self.step, updates), logs)
 
     def _state(self) -> dict[str, Any]:
         return {

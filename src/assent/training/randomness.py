@@ -39,8 +39,19 @@ def restore_generators(states: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
 
-def use_deterministic_kernels() -> None:
-    """On a GPU, kernels that give the same bits each time; an operator that has none is an error of torch's own."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product is made
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+_asked = False
+"""Whether a run of this process asked for deterministic kernels, and not its host program."""
+
+
+def use_deterministic_kernels(wanted: bool) -> None:
+    """On a GPU, kernels that give the same bits each time; an operator that has none is an error of torch's own.
+
+    Not ``wanted``: what an earlier run of this process asked for ends; what the program around it asked for stays.
+    """
+    global _asked
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrix product is made
+        torch.backends.cudnn.benchmark = False
+    if wanted or _asked:
+        torch.use_deterministic_algorithms(wanted)
+    _asked = wanted

@@ -1,6 +1,8 @@
 """Checkpoints: written aside, sealed, and never loaded torn."""
 
 import errno
+import hashlib
+import json
 import os
 import shutil
 import threading
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from assent.training.checkpoint import Saver, load_newest, name_of, save_checkpoint
+from assent.runs.digest import digest_json
+from assent.training.checkpoint import FORMAT, Saver, load_newest, name_of, save_checkpoint
 
 
 def save(folder: Path, *steps: int, keep: int = 3) -> None:
@@ -78,7 +81,25 @@ def is_a_file(path: Path) -> None:
     path.write_text("")
 
 
-DAMAGE = [torn, edited, no_seal, seal_is_rubbish, seal_is_cut, no_state, seal_is_edited, of_another_version, is_a_file]
+def sealed_rubbish(path: Path) -> None:
+    """By one who knows how to seal it; the reader of its bytes raises an IndexError."""
+    (path / "state.pt").write_bytes(b"\x80\x02.")
+    seal = {"format": FORMAT, "step": 3, "files": {"state.pt": hashlib.sha256(b"\x80\x02.").hexdigest()}}
+    (path / "seal.json").write_text(json.dumps({**seal, "checksum": digest_json(seal)}))
+
+
+DAMAGE = [
+    sealed_rubbish,
+    torn,
+    edited,
+    no_seal,
+    seal_is_rubbish,
+    seal_is_cut,
+    no_state,
+    seal_is_edited,
+    of_another_version,
+    is_a_file,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

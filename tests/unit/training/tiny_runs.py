@@ -87,14 +87,16 @@ def examples(name: str, tokenizer: Any) -> list[Example]:
     return comparison_examples(tokenizer, compared, 60, "error", "test")[0]
 
 
-def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> Task:
+def supervised_task(
+    name: str, folder: Path, progress: Any = None, say: Any = None, device: str = "cpu", **settings: Any
+) -> Task:
     """Ten steps of four examples, two held out, unless ``settings`` say otherwise."""
     given = {"batch_size": 3, "max_steps": 6, "save_steps": 1, "learning_rate": 1e-3, "eval_steps": 2, **settings}
-    model: Any = tiny_reward() if trains_reward(name) else tiny_causal()
+    model: Any = (tiny_reward() if trains_reward(name) else tiny_causal()).to(device)
     if trains_reward(name):
         roles = Roles(reward=model)
     else:
-        reference = tiny_causal().requires_grad_(False)
+        reference = tiny_causal().to(device).requires_grad_(False)
         roles = Roles(policy=model, reference=reference if "ref_logprobs" in load_algorithm(name).needs else None)
     every = examples(name, model.tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +114,9 @@ def supervised_task(name: str, folder: Path, progress: Any = None, say: Any = No
     )
 
 
-def rollout_task(name: str, folder: Path, progress: Any = None, say: Any = None, **settings: Any) -> OnPolicyTask:
+def rollout_task(
+    name: str, folder: Path, progress: Any = None, say: Any = None, device: str = "cpu", **settings: Any
+) -> OnPolicyTask:
     given = {
         "max_steps": 6,
         "batch_size": 6,
@@ -127,12 +131,12 @@ def rollout_task(name: str, folder: Path, progress: Any = None, say: Any = None,
         "kl_horizon": 50.0,
         **settings,
     }
-    policy: CausalModel = tiny_causal()
+    policy: CausalModel = tiny_causal().to(device)
     folder.mkdir(parents=True, exist_ok=True)
     return OnPolicyTask(
         policy=policy,
         reward=FunctionReward(lambda prompt, text: text.count("e") + 0.1 * len(text)),
-        reward_model=tiny_reward(),
+        reward_model=tiny_reward().to(device),
         prompts=PROMPTS,
         encoded=encode_prompts(policy.tokenizer, PROMPTS, 50, None, "test"),
         pretrain=(),
