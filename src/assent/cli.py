@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from assent import __version__
-from assent.errors import AssentError, RunError, nearest
+from assent.errors import AssentError, RunError, nearest, one_line
 from assent.pipeline.label_verbs import label
 
 WAITING = 3
@@ -307,7 +307,7 @@ def _unexpected(error: Exception) -> int:
 
 
 def _say(message: str, exit_status: int) -> int:
-    print(f"assent: {message}" if exit_status in (1, 2) else message, file=sys.stderr)
+    print(f"assent: {one_line(message)}" if exit_status in (1, 2) else message, file=sys.stderr)
     return exit_status
 
 

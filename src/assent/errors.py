@@ -10,9 +10,28 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+_MOST = 1_500
+"""Characters of a sentence; what is longer quotes data, and is cut in its middle."""
+
 
 class AssentError(Exception):
-    """Base of all exceptions of this package."""
+    """Base of all exceptions of this package.
+
+    Its words are one line that any terminal can print, whatever they quote: line ends, control characters and halves of
+    surrogate pairs are shown by their escapes.
+    """
+
+    def __init__(self, *words: object) -> None:
+        super().__init__(*(one_line(word) if isinstance(word, str) else word for word in words))
+
+
+def one_line(text: str) -> str:
+    """``text`` as one printable line of bounded length."""
+    if len(text) > _MOST:
+        text = f"{text[: _MOST - 300]} … {text[-300:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UserError(AssentError):

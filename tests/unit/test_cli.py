@@ -258,3 +258,9 @@ def test_python_has_the_same(tmp_path):
     assert (folder / "halves" / "manifest.json").exists()
     with pytest.raises(AttributeError, match="has no attribute 'rnu'"):
         assent.rnu  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_what_the_command_line_quotes_is_shown_on_one_line(capsys):
+    assert main(["sft", "--model", "m", "--data", "d", "--out", "o", "odd\r\nword\x85"]) == 2
+    said = capsys.readouterr().err
+    assert said == "assent: Got unexpected extra argument (odd\\r\\nword\\x85) (see 'assent sft --help')\n"

@@ -6,7 +6,8 @@ has the same boundary.  BOS stands at the start at most once, EOS at the end exa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,8 @@ def encode_prompt(
     Raises :class:`DataError` for more than ``max_tokens`` ids, naming file and line where ``source`` is given; with
     ``truncate="left"`` the earliest turns (not the system's), then the earliest tokens (not BOS), are dropped instead.
     """
-    ids = _prompt_ids(tokenizer, prompt, add_bos)
+    with _located(prompt, source):
+        ids = _prompt_ids(tokenizer, prompt, add_bos)
     if max_tokens is None or len(ids) <= max_tokens:
         return ids
     if truncate is None:
@@ -97,7 +99,8 @@ def encode_prompt(
             del messages[first]
             while len(messages) > first + 1 and messages[first].role != "user":
                 del messages[first]
-            ids = _prompt_ids(tokenizer, Prompt(prompt.id, messages=tuple(messages)), add_bos)
+            with _located(prompt, source):
+                ids = _prompt_ids(tokenizer, Prompt(prompt.id, messages=tuple(messages)), add_bos)
         if len(ids) <= max_tokens:
             return ids
     head = ids[:1] if ids[:1] == [tokenizer.bos_token_id] else []
@@ -106,7 +109,7 @@ def encode_prompt(
 
 def too_long(prompt: Prompt, length: int, limit: int, source: str | Path | None = None) -> DataError:
     """The error for a prompt of ``length`` tokens where ``limit`` fit."""
-    path, line = (locate_prompt(source, prompt.id) if source is not None else None) or (source, None)
+    path, line = _place(prompt, source)
     begins = " ".join(prompt.shown().split())[:40]
     return DataError(
         f"prompt {prompt.id} ('{begins}…') has {length} tokens, at most {limit} fit; shorten it, raise"
@@ -114,6 +117,19 @@ def too_long(prompt: Prompt, length: int, limit: int, source: str | Path | None 
         path,
         line,
     )
+
+
+def _place(prompt: Prompt, source: str | Path | None) -> tuple[str | Path | None, int | None]:
+    return (locate_prompt(source, prompt.id) if source is not None else None) or (source, None)
+
+
+@contextmanager
+def _located(prompt: Prompt, source: str | Path | None) -> Generator[None]:
+    """Name the file and line of the prompt in what is refused within, where ``source`` is known."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(str(error), *_place(prompt, source)) from None
 
 
 def _prompt_ids(tokenizer: Any, prompt: Prompt, add_bos: bool | None) -> list[int]:
@@ -193,8 +209,8 @@ def _closing_ids(tokenizer: Any, chat: bool) -> list[int]:
     if not chat or not tokenizer.chat_template:
         return [eos]
     mark = "assent-mark"
-    asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": mark}]
-    after = _plain_ids(tokenizer, tokenizer.apply_chat_template(asked, tokenize=False).rpartition(mark)[2])
+    asked = Message("user", "a"), Message("assistant", mark)
+    after = _plain_ids(tokenizer, _render(tokenizer, asked, None, closed=True).rpartition(mark)[2])
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     end = next((at for at, token in enumerate(after) if token in special), None)
     closing = after[: end + 1] if end is not None else []
@@ -251,7 +267,8 @@ def encode_demonstration(
     if turns == "last" or not earlier:
         mask = (False,) * len(row.prompt_ids) + (True,) * len(row.completion_ids)
         return Tokens(row.prompt_ids + row.completion_ids, mask)
-    ids, trained = _with_earlier_turns(tokenizer, prompt.messages or (), add_bos)
+    with _located(prompt, source):
+        ids, trained = _with_earlier_turns(tokenizer, prompt.messages or (), add_bos)
     room = max_length if max_length is not None else len(ids) + len(row.completion_ids)
     if len(ids) >= room:
         raise too_long(prompt, len(ids), room - 1, source)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from assent.data.rows import Row
@@ -58,6 +60,19 @@ def _decoded(name: str, cell: Any) -> Any:
         return value if name in _OBJECT_CELLS else None
     spoken = bool(value) and all(isinstance(item, Mapping) and is_messages(item) for item in value)
     return value if spoken or name in _LIST_CELLS else None
+
+
+def as_json(value: Any) -> Any:
+    """A value as plain JSON types: what has no place there (bytes) becomes its text, not-a-number null."""
+    if isinstance(value, Mapping):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
 def column(row: Row, names: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from assent.data.layouts import (
     MESSAGE_COLUMNS,
     EmptyField,
+    as_json,
     column,
     dialogue_messages,
     is_dialogue,
@@ -78,7 +79,7 @@ def make_prompt(
     """A prompt with the id given, or one made of its content."""
     if not id_ and id_ != 0:
         id_ = short_id(text) if messages is None else short_id([(m.role, m.content) for m in messages])
-    return Prompt(str(id_), text=text, messages=messages, metadata=dict(metadata))
+    return Prompt(str(id_), text=text, messages=messages, metadata=as_json(metadata))
 
 
 def own_prompt(row: Row) -> Prompt | None:
@@ -87,7 +88,8 @@ def own_prompt(row: Row) -> Prompt | None:
     if isinstance(value, Mapping) and "id" in value and ("text" in value or "messages" in value):
         given = {name: part for name, part in value.items() if part is not None}
         if isinstance(given.get("metadata"), Mapping):  # Parquet gives each row the keys of all
-            given["metadata"] = {name: part for name, part in given["metadata"].items() if part is not None}
+            held = as_json(given["metadata"])
+            given["metadata"] = {name: part for name, part in held.items() if part is not None}
         return checked(Prompt, given)
     return None
 

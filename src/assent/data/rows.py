@@ -7,6 +7,7 @@ what the columns mean.  Files are streamed, but for ``.json``, which is one list
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import re
@@ -66,6 +67,13 @@ def read_rows(source: str | Path, split: str | None = None, refuse: Refuse = sto
     one row goes to ``refuse``, which may let the reading go on; what spoils the whole file is always raised.
     """
     path = Path(source)
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise DataError(f"cannot be looked at: {error.strerror}", path) from None
+    except ValueError:  # a NUL in it
+        raise DataError("no file or hub dataset can have this name", path) from None
     if path.is_file():
         if split not in (None, "train") and split not in SPLIT_NAMES["train"]:
             raise DataError(f"one file has no split '{split}'; give a folder with a {split}.* file, or no split", path)

@@ -50,7 +50,12 @@ def write_rows(path: str | Path, rows: Rows) -> int:
                 writer(file, counted())
     except _Cannot as error:
         raise DataError(f"row {count}: {error}", path) from None
+    except UnicodeEncodeError:
+        raise DataError(f"row {count}: {_NO_CHARACTER}", path) from None
     return count
+
+
+_NO_CHARACTER = "half of a surrogate pair (\\ud800 to \\udfff) is no character"
 
 
 class _Cannot(ValueError):
@@ -85,9 +90,14 @@ def _write_jsonl(file: IO[bytes], rows: Rows) -> None:
         file.write(json_line(row))
 
 
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as one line of JSON."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+def json_line(row: Any) -> bytes:
+    """A value as one line of JSON.  Raises ``ValueError`` for what JSON has no place for."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        raise _Cannot(_NO_CHARACTER) from None
+    except ValueError as error:
+        raise _Cannot(f"JSON has no place for it: {error}") from None
 
 
 def _write_json(file: IO[bytes], rows: Rows) -> None:
@@ -105,22 +115,29 @@ def _table(file: IO[bytes], rows: Rows, **dialect: Any) -> None:
     for row in rows:
         if names is None:
             names = list(row)
-            writer.writerow(names)
+            if not names or len({name.strip() for name in names}) < len(names):
+                raise _Cannot("a table needs columns, each with a name of its own")
+            _write_line(writer, names)
         if more := set(row) - set(names):
             raise _Cannot(f"a table has the columns of its first row; '{sorted(more)[0]}' is not among them")
-        cells = [_cell(row.get(name)) for name in names]
-        try:
-            writer.writerow(cells)
-        except csv.Error:
-            raise _Cannot("a .tsv is never quoted: a cell with a tab or line end has no place in it") from None
+        _write_line(writer, [_cell(row.get(name)) for name in names])
     text.flush()
     text.detach()
+
+
+def _write_line(writer: Any, cells: list[str]) -> None:
+    try:
+        writer.writerow(cells)
+    except csv.Error:
+        raise _Cannot(
+            "a .tsv is never quoted: a cell with a tab or line end, or an empty one alone, has no place in it"
+        ) from None
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return value if isinstance(value, str) else json_line(value)[:-1].decode()
 
 
 def _write_csv(file: IO[bytes], rows: Rows) -> None:
@@ -134,7 +151,7 @@ def _write_tsv(file: IO[bytes], rows: Rows) -> None:
 
 def _no_line_ends(row: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in row.items():
-        if any(mark in _cell(value) for mark in "\t\r\n"):
+        if any(mark in name + _cell(value) for mark in "\t\r\n"):
             raise _Cannot(f"column '{name}': a .tsv is never quoted, so a cell holds no tab and no line end")
         yield name, value
 
@@ -150,8 +167,10 @@ def _write_parquet(file: IO[bytes], rows: Rows) -> None:
         places: list[int] = []
         try:
             several = iter(rows)
-            while batch := [_no_empty(row) for row in islice(several, _BATCH)]:
-                table = pyarrow.Table.from_pylist(batch)
+            while batch := list(islice(several, _BATCH)):
+                # from_pylist looks at the first row's columns alone, and would drop what later rows have beside
+                names = dict.fromkeys(name for row in batch for name in row)
+                table = pyarrow.Table.from_pylist([{name: _no_empty(row.get(name)) for name in names} for row in batch])
                 if not schemas or table.schema != schemas[-1]:
                     schemas.append(table.schema)
                 places.append(aside.tell())
@@ -163,7 +182,7 @@ def _write_parquet(file: IO[bytes], rows: Rows) -> None:
                     aside.seek(place)
                     with pyarrow.ipc.open_stream(aside) as stream:
                         writer.write_table(_conform(stream.read_all(), schema))
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OverflowError, TypeError) as error:  # the last two: what Arrow has no type for
             raise _Cannot(f"a column of Parquet has one type: {str(error).splitlines()[0]}") from None
 
 

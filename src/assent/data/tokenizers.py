@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from assent.errors import ModelError
 
+CODE_ALLOWED = "ASSENT_REMOTE_CODE"
+"""Environment variable: models whose own code may run, as they are named in settings, with commas between."""
 PAD_TOKEN = "<|pad|>"
 _PAD_CANDIDATES = (
     "<|finetune_right_pad_id|>",  # Llama 3.1 and later
@@ -36,9 +39,22 @@ def load_tokenizer(model: str | Path, *, local_files_only: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(str(model), local_files_only=local_files_only)
+        return AutoTokenizer.from_pretrained(
+            str(model), local_files_only=local_files_only, trust_remote_code=may_run_code(model)
+        )
     except Exception as error:
         raise explain(error, str(model)) from None
+
+
+def may_run_code(model: str | Path) -> bool:
+    """Whether the person at this machine named ``model`` as one whose own Python code may run (``auto_map``).
+
+    That is said in the environment and not in a recipe, which may come from where the model comes from.
+    """
+    named = [name for name in os.environ.get(CODE_ALLOWED, "").split(",") if name]
+    if Path(model).exists():
+        return os.path.realpath(model) in map(os.path.realpath, named)
+    return str(model) in named
 
 
 def explain(error: Exception, model: str) -> ModelError:
@@ -49,6 +65,11 @@ def explain(error: Exception, model: str) -> ModelError:
         names.add(type(link).__name__)
         link = link.__cause__ or link.__context__
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    if "trust_remote_code" in text:
+        return ModelError(
+            f"{model}: wants to run Python code that comes with it (auto_map in its config), which is only done for a "
+            f"model that is named: read the code, then set {CODE_ALLOWED}={model}"
+        )
     if Path(model).exists():
         return ModelError(f"{model}: its tokenizer cannot be loaded: {first}")
     if "GatedRepoError" in names or "gated repo" in text:

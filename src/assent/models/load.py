@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from assent.data.hub import hub_answers
-from assent.data.tokenizers import ensure_pad_token, explain, load_tokenizer, set_encoder_ends, set_encoder_prompts
+from assent.data.tokenizers import (
+    ensure_pad_token,
+    explain,
+    load_tokenizer,
+    may_run_code,
+    set_encoder_ends,
+    set_encoder_prompts,
+)
 from assent.errors import ModelError
 from assent.models.causal import CausalModel
 from assent.models.policy import Policy
@@ -161,6 +168,7 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
     if kind.__name__ == "AutoModelForSequenceClassification":
         set_encoder_ends(tokenizer)
     options |= {"dtype": torch.float32, "output_loading_info": True, "local_files_only": not online}
+    options |= {"use_safetensors": True, "trust_remote_code": may_run_code(source)}  # a pickle is code, too
     model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
     _refuse_non_finite(source, model)
     return model, info, tokenizer
@@ -169,8 +177,8 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
 def _config(source: str | Path) -> Any:
     from transformers import AutoConfig
 
-    local = not hub_answers(source)
-    return _guarded(source, lambda: AutoConfig.from_pretrained(str(source), local_files_only=local))
+    options = {"local_files_only": not hub_answers(source), "trust_remote_code": may_run_code(source)}
+    return _guarded(source, lambda: AutoConfig.from_pretrained(str(source), **options))
 
 
 def _in_head(name: str) -> bool:
@@ -201,13 +209,14 @@ def _stored_labels(source: str | Path) -> int | None:
         return None
     try:
         stored = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{config}: not JSON: {error}; copy the model folder again") from None
     if not isinstance(stored, dict):
         raise ModelError(f"{config}: expected the settings of a model; copy the model folder again")
-    if not any("SequenceClassification" in name for name in stored.get("architectures") or ()):
+    if "SequenceClassification" not in str(stored.get("architectures")):
         return None
-    return len(stored["id2label"]) if "id2label" in stored else stored.get("num_labels")
+    labels = stored.get("id2label")
+    return len(labels) if isinstance(labels, (dict, list)) else stored.get("num_labels")
 
 
 def _fit_embeddings(model: Any, tokenizer: Any) -> None:
@@ -237,11 +246,23 @@ def _check_folder(source: str | Path) -> None:
             f"{source}: no model.safetensors in it; weights in pickle form are not read, convert them with "
             "transformers' save_pretrained"
         )
+    if not (path / _WEIGHT_FILES[0]).exists():
+        _refuse_pickles(path / _WEIGHT_FILES[1])
+
+
+def _refuse_pickles(index: Path) -> None:
+    """An index may name any file as one of its shards."""
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, OSError):
+        raise ModelError(f"{index}: is no index of weight files; copy the model folder again") from None
+    strange = sorted(str(name) for name in shards if not str(name).endswith(".safetensors"))
+    if strange:
+        raise ModelError(f"{index}: names '{strange[0]}', and weights are read from safetensors files only")
 
 
 def _guarded(source: str | Path, load: Any) -> Any:
     """Run a transformers loader and turn what it raises into one sentence."""
-    from huggingface_hub.errors import HfHubHTTPError
     from safetensors import SafetensorError
     from transformers.utils import logging as transformers_logging
 
@@ -250,16 +271,16 @@ def _guarded(source: str | Path, load: Any) -> Any:
     try:
         with _quiet():
             return load()
-    except RuntimeError as error:
-        if "size mismatch" not in str(error) and "mismatched_sizes" not in str(error):
-            raise
-        raise ModelError(
-            f"{source}: the weights do not have the shapes that config.json says; copy the model folder again"
-        ) from None
     except SafetensorError as error:
         raise ModelError(f"{source}: the weights are damaged ({error}); copy the model folder again") from None
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        if os.path.isdir(source):
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of a configuration that was edited a library may say anything
+        if "size mismatch" in str(error) or "mismatched_sizes" in str(error):
+            raise ModelError(
+                f"{source}: the weights do not have the shapes that config.json says; copy the model folder again"
+            ) from None
+        if os.path.isdir(source) and "trust_remote_code" not in str(error):
             raise ModelError(f"{source}: cannot be loaded: {_first_line(error)}") from None
         raise explain(error, str(source)) from None
 
@@ -282,4 +303,5 @@ def _quiet() -> Generator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = str(error).strip().splitlines()[0] if str(error).strip() else "it is damaged"
+    return said if isinstance(error, (OSError, ValueError, RuntimeError)) else f"{type(error).__name__}: {said}"

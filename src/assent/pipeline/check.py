@@ -6,6 +6,7 @@ should take to be answered.  When a stage really runs, its own ``Settings`` chec
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -50,7 +51,7 @@ def conform(value: Any, schema: Schema, definitions: Definitions) -> Any:
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         converted = int(value)
     if kind == "number" and isinstance(value, int) and not isinstance(value, bool):
-        converted = float(value)
+        converted = float(value) if abs(value) < 1e300 else math.inf
     fits = isinstance(converted, _PYTHON[kind]) and (kind == "boolean" or not isinstance(value, bool))
     if not (fits and _in_range(converted, schema)):
         raise Mismatch(f"expected {describe(schema, definitions)}, got {shown(value)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,15 @@ def recipe_of_manifest(path: str | Path, overrides: Sequence[str] = (), *, peopl
     manifest = manifest_at(path)
     if not manifest.recipe:
         raise RunError(f"{path}: its manifest was written before manifests held their recipe; run the recipe itself")
-    stages = {name: entry["values"] for name, entry in manifest.recipe.items()}
+    try:
+        stages = {name: dict(entry["values"]) for name, entry in manifest.recipe.items()}
+        digests = {name: (str(entry["identity"]), dict(entry["inputs"])) for name, entry in manifest.recipe.items()}
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{path}: the recipe in its manifest was edited; run the recipe itself") from None
     recipe = recipe_from({"name": f"{manifest.stage}-again", "stages": stages}, overrides, people=people)
     if all(override.startswith("out=") for override in overrides):
         for node in build_graph(recipe):
-            _check_same(node, manifest.recipe[node.name], path)
+            _check_same(node, *digests[node.name], path)
     return recipe
 
 
@@ -37,12 +41,10 @@ def manifest_at(path: str | Path) -> Manifest:
     return read_manifest(folder)
 
 
-def _check_same(node: Node, entry: dict[str, Any], path: str | Path) -> None:
-    if node.identity == entry["identity"]:
+def _check_same(node: Node, identity: str, inputs: Mapping[str, Any], path: str | Path) -> None:
+    if node.identity == identity:
         return
-    changed = [
-        item.source for item in node.inputs if item.parent is None and entry["inputs"][item.label] != item.digest
-    ]
+    changed = [item.source for item in node.inputs if item.parent is None and inputs.get(item.label) != item.digest]
     if changed:
         raise RunError(
             f"{path}: {' and '.join(changed)} changed since stage '{node.name}' read it, so the same cannot be made "

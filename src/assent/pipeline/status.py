@@ -34,7 +34,7 @@ def status(path: str | Path) -> dict[str, Any]:
             state, message = _STATES.get(how, how), "" if how == "started" else message
             if how == "started":
                 stages = {name: stages.get(name, {"stage": name, "state": "not yet"}) for name in event["stages"]}
-        elif what == "stage":
+        elif what == "stage" and "stage" in event:  # not where it was published
             state_of_stage = {
                 "state": _STATES.get(how, how),
                 "since": event["time"],

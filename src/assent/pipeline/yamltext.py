@@ -17,6 +17,12 @@ from assent.errors import RecipeError
 
 Path = tuple[str | int, ...]
 
+_TOO_DEEP = "not a recipe: nested too deeply"
+_DIGITS = 400
+"""Of a whole number; no setting has more."""
+_MOST = 100_000
+"""Values of a document, those that aliases repeat counted each time: ten lines of them can make a billion."""
+
 
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - a class attribute of PyYAML, replaced for this class
@@ -50,10 +56,15 @@ def parse(text: str, where: str) -> tuple[Any, dict[Path, int]]:
         raise RecipeError(f"{place}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise RecipeError(f"{where}: {_TOO_DEEP}") from None
     lines: dict[Path, int] = {}
     if node is None:
         return None, lines
-    return _Builder(where, lines).value(node, (), ()), lines
+    try:
+        return _Builder(where, lines).value(node, (), ()), lines
+    except RecursionError:
+        raise RecipeError(f"{where}: {_TOO_DEEP}") from None
 
 
 def parse_value(text: str, where: str) -> Any:
@@ -64,9 +75,13 @@ def parse_value(text: str, where: str) -> Any:
 class _Builder:
     def __init__(self, where: str, lines: dict[Path, int]) -> None:
         self.where, self.lines = where, lines
+        self.values = 0
 
     def value(self, node: yaml.Node, path: Path, above: tuple[int, ...]) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self.values += 1
+        if self.values > _MOST:
+            raise self.error(node, f"more than {_MOST} values, counting what aliases (*) repeat")
         if id(node) in above:
             raise self.error(node, "an alias (*) contains itself")
         above = (*above, id(node))
@@ -87,7 +102,7 @@ class _Builder:
                 continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise self.error(key_node, "a key must be a word")
-            key = str(key_node.value)
+            key = self.text(key_node)
             if key in own:
                 raise self.error(key_node, f"'{key}' is given twice, first in line {own[key]}")
             own[key] = line
@@ -101,12 +116,23 @@ class _Builder:
             self.lines[(*path, key)] = line
         return result
 
+    def text(self, node: yaml.ScalarNode) -> str:
+        """The words of a key or value; what no file name or setting can hold is refused."""
+        found = str(node.value)
+        if "\0" in found:
+            raise self.error(node, "a text with the character NUL (\\0) is no name, path or setting")
+        try:
+            found.encode()
+        except UnicodeEncodeError:
+            raise self.error(node, "half of a surrogate pair (\\ud800 to \\udfff) is no character") from None
+        return found
+
     def scalar(self, node: yaml.Node) -> Any:
         kind = node.tag.removeprefix(_TAG)
         if kind not in _SCALARS:
             raise self.error(node, f"the tag '{node.tag}' is not used in recipes")
         try:
-            return _SCALARS[kind](node.value)
+            return _SCALARS[kind](self.text(node))
         except ValueError:
             raise self.error(node, f"'{node.value}' is not a value of the tag '{node.tag}'") from None
 
@@ -115,6 +141,8 @@ class _Builder:
 
 
 def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError
     return int(text, 16) if text.lower().startswith("0x") else int(text)
 
 

@@ -77,10 +77,12 @@ def _holder(stream: IO[bytes]) -> dict[str, Any] | None:
     stream.seek(0)
     try:
         value: Any = json.loads(stream.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # torn by a kill between opening and writing
     holder = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    return holder if isinstance(holder.get("pid"), int) else None
+    pid, since = holder.get("pid"), holder.get("since")
+    written = type(pid) is int and 0 < pid < 2**31 and isinstance(since, (int, float)) and 0 <= since < 1e11
+    return holder if written else None
 
 
 def _myself() -> dict[str, Any]:

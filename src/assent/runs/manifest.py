@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import assent
 from assent.errors import RunError
@@ -27,6 +27,17 @@ from assent.runs.folder import atomic_write_json
 FORMAT = 1
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "numpy", "vllm")
 """Packages whose versions can change a result."""
+
+
+R = TypeVar("R", bound="InputRecord | Manifest")
+_KINDS: Mapping[str, Any] = {
+    "str": str,
+    "str | None": (str, type(None)),
+    "int": int,
+    "float": (int, float),
+    "tuple": tuple,
+    "Mapping": dict,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,24 +108,34 @@ def read_manifest(folder: str | Path) -> Manifest:
     remedy = f"delete {folder} to have its stage run again"
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
+        digest = digest_json({name: part for name, part in loaded.items() if name != "checksum"})
     except FileNotFoundError:
         raise RunError(f"{path}: there is no manifest, so the folder is not a finished stage") from None
-    except (ValueError, OSError) as error:
+    except (AttributeError, TypeError):
+        raise RunError(f"{path}: is not a manifest; {remedy}") from None
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read as JSON ({error}); {remedy}") from None
-    if not isinstance(loaded, dict):
-        raise RunError(f"{path}: is not a manifest; {remedy}")
     value = cast("dict[str, Any]", loaded)
     if isinstance(value.get("format"), int) and value["format"] > FORMAT:
         raise RunError(f"{path}: was written by a newer assent (format {value['format']}); upgrade assent to read it")
-    checksum = value.pop("checksum", None)
-    if checksum != digest_json(value):
+    if value.pop("checksum", None) != digest:
         raise RunError(f"{path}: was edited or damaged after it was written; {remedy}")
     value.pop("format", None)
     try:
-        value["inputs"] = tuple(InputRecord(**item) for item in value["inputs"])
-        return Manifest(**value)
+        value["inputs"] = tuple(_of_types(InputRecord(**item)) for item in value["inputs"])
+        return _of_types(Manifest(**value))
     except (KeyError, TypeError) as error:
         raise RunError(f"{path}: is not a manifest ({error}); {remedy}") from None
+
+
+def _of_types(record: R) -> R:
+    """The record, whose fields have the types that they should.  ``TypeError`` names one that has not."""
+    for item in dataclasses.fields(record):
+        value: Any = getattr(record, item.name)
+        kinds = _KINDS[str(item.type).partition("[")[0]]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"field '{item.name}' of a {type(record).__name__} is {type(value).__name__}")
+    return record
 
 
 def has_manifest(folder: str | Path) -> bool:

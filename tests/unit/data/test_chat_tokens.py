@@ -125,6 +125,22 @@ def test_a_template_that_refuses_roles_says_so():
         encode_prompt(tokenizer, Prompt("s", messages=(Message("system", "a"), Message("user", "b"))))
 
 
+def test_a_conversation_that_the_template_refuses_is_named_by_its_line(tmp_path):
+    strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ 'x' }}"
+    tokenizer = byte_level(BOS_EOS, template=strict)
+    path = tmp_path / "p.jsonl"
+    rows = [[{"role": role, "content": "a"} for role in roles] for roles in (["user"], ["system", "user"])]
+    path.write_text("\n".join(json.dumps({"messages": row}) for row in rows))
+    with pytest.raises(DataError, match=r"p\.jsonl, line 2: the model's chat template refuses"):
+        encode_prompt(tokenizer, read_prompts(path)[1], source=path)
+
+
+def test_a_template_that_fails_at_the_end_of_a_turn_says_so():
+    tokenizer = byte_level(BOS_EOS, template="{{ 1 // (2 - messages | length) }}")
+    with pytest.raises(DataError, match="chat template refuses messages of roles user, assistant"):
+        encode_completion(tokenizer, [3], "b", chat=True)
+
+
 def test_a_prompt_that_does_not_fit_names_file_line_length_limit_and_the_way_out(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": text}) for text in ("hello", "The film is good. " * 20)))

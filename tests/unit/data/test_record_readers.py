@@ -1,9 +1,11 @@
 """Each layout of the field becomes the record it means."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from assent.data import readers
@@ -22,6 +24,23 @@ def one(tmp_path: Path, row: Any, reader: Any) -> Any:
     path.write_text(json.dumps(row) + "\n")
     (record,) = reader(path)
     return record
+
+
+def test_metadata_is_what_can_be_written_again(tmp_path: Path) -> None:
+    """Parquet has times and bytes, and JSON of other makers NaN, which no file of ours holds."""
+    row = {
+        "prompt": "x",
+        "score": float("nan"),
+        "when": datetime(2024, 5, 1, tzinfo=UTC),
+        "raw": b"a",
+        "deep": [{"s": 1}],
+    }
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "p.parquet")
+    (prompt,) = readers.read_prompts(tmp_path / "p.parquet")
+    assert prompt.metadata == {"score": None, "when": "2024-05-01T00:00:00+00:00", "raw": "b'a'", "deep": [{"s": 1}]}
+    own = {"prompt": {"id": "p", "text": "x", "metadata": {"score": float("nan")}}, "response": "b"}
+    found = one(tmp_path, own, readers.read_demonstrations)
+    assert readers.write_jsonl(tmp_path / "again.jsonl", [found]) == 1
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,25 @@ def test_overrides_that_are_wrong(override, message):
     assert message in error("stages:\n  make: {rows: 1}\n", [override])
 
 
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40)) + "stages: {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "counting what aliases (*) repeat"),
+        ("[" * 5_000, "nested too deeply"),
+        ("stages:\n  make:\n    rows: " + "9" * 5_000, "line 3: '999"),
+        ("stages:\n  make:\n    rows: 0x" + "f" * 5_000, "line 3: '0xff"),
+        ('stages:\n  make:\n    "\\ud800": 1', "line 3: half of a surrogate pair"),
+        ('stages:\n  make:\n    word: "\\ud800"', "line 3: half of a surrogate pair"),
+        ('out: "a\\0b"\nstages: {make: {}}', "line 1: a text with the character NUL"),
+    ],
+)
+def test_what_would_harm_a_reader_of_yaml(text, message):
+    assert message in error(text)
+
+
 def test_files(tmp_path):
     with pytest.raises(RecipeError, match="no such recipe"):
         load_recipe(tmp_path / "none.yaml")

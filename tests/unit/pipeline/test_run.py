@@ -18,6 +18,7 @@ from assent.pipeline.recipe import parse_recipe, recipe_from
 from assent.pipeline.run import run, run_recipe, run_stage
 from assent.pipeline.stage import Waiting
 from assent.pipeline.status import as_text, status
+from assent.runs.events import EventLog
 from assent.runs.lineage import trace
 from assent.runs.lock import lock
 from assent.runs.manifest import read_manifest
@@ -55,6 +56,24 @@ def test_twice_does_no_work_twice(fakes, silent):
     assert status(folder)["state"] == "finished"
     (node,) = trace(folder)
     assert node.manifest.stage == "use"
+
+
+def test_the_standing_of_a_run_whose_log_was_edited_or_tells_of_publishing(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("run_started", stages=["sft"])
+    log.append("stage_finished", stage="sft", identity="i", seconds=1.0)
+    log.append("stage_published", identity="i", repository="me/model")
+    log.append("run_finished", seconds=1.0)
+    with open(log.path, "a", encoding="utf-8") as file:
+        for row in (
+            {"event": "stage_started", "time": "now"},
+            {"time": 1.0},
+            {"event": "run_started", "time": 2.0},
+            [1],
+        ):
+            file.write(json.dumps(row) + "\n")
+    found = status(tmp_path)
+    assert "sft" in as_text(found)
 
 
 def test_only_what_changed_runs_again(fakes, silent):

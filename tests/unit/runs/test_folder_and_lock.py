@@ -95,7 +95,13 @@ def test_stale_locks_are_taken_over(tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     # a dead process; a number given to another process since; a write torn by a kill
-    for content in (holder_line(pid=dead.pid), holder_line(started="0"), '{"pid": 1', ""):
+    edited = (
+        holder_line(pid=2**70, host="x"),
+        holder_line(pid=-1, host="x"),
+        holder_line(since="x", host="x"),
+        "[" * 9_999,
+    )
+    for content in (holder_line(pid=dead.pid), holder_line(started="0"), '{"pid": 1', "", *edited):
         file.write_text(content)
         with lock(file):
             assert lock_holder(file)

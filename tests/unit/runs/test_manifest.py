@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from assent.errors import RunError
+from assent.runs.digest import digest_json
 from assent.runs.lineage import as_json, as_text, trace
 from assent.runs.manifest import (
     InputRecord,
@@ -131,6 +132,33 @@ def test_lineage_of_nothing(tmp_path):
         trace(tmp_path / "x")
     with pytest.raises(RunError, match="no finished stage made this"):
         trace(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": []},
+        {"stage": 5},
+        {"created": "yesterday"},
+        {"inputs": [{"name": "a", "source": 1, "digest": ""}]},
+        {"inputs": 3},
+        {"seed": True},
+    ],
+)
+def test_a_manifest_that_was_edited_and_sealed_again_is_refused(change, tmp_path):
+    folder = write(tmp_path, manifest("a", "a"))
+    value = json.loads((folder / "manifest.json").read_text()) | change
+    del value["checksum"]
+    (folder / "manifest.json").write_text(json.dumps({**value, "checksum": digest_json(value)}))
+    with pytest.raises(RunError, match=r"is not a manifest"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", '{"metrics": NaN}', '{"stage": "\\ud800"}', "[" * 100_000])
+def test_a_manifest_that_is_other_json_is_refused(text, tmp_path):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(RunError, match="manifest"):
+        read_manifest(tmp_path)
 
 
 def test_a_circle_is_an_edited_manifest(tmp_path):

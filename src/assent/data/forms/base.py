@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
-from assent.data.layouts import EmptyField
+from assent.data.layouts import EmptyField, as_json
 from assent.data.rows import Row
 from assent.types import Comparison, Demonstration, Judgement, Message, Prompt, Ranking, RankingKind, short_id
 
@@ -229,19 +229,6 @@ def kept(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata as plain JSON, without what is empty."""
     plain = {str(name): as_json(value) for name, value in metadata.items()}
     return {name: value for name, value in plain.items() if value not in (None, "", [], {})}
-
-
-def as_json(value: Any) -> Any:
-    """A value as plain JSON types: what has no place there (bytes) becomes its text, not-a-number null."""
-    if isinstance(value, Mapping):
-        return {str(name): as_json(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
 def seconds_of(value: Any) -> float:

@@ -95,7 +95,7 @@ class ArgillaReading(Refusing):
 
     def __iter__(self) -> Iterator[Item]:
         for source in self._sources():
-            for row in read_rows(source, refuse=self.refuse):
+            for row in read_rows(source, refuse=self.refuse_unread):
                 self.report.rows += 1
                 yield from self._items(row)
 
@@ -121,6 +121,8 @@ class ArgillaReading(Refusing):
         question = self.placed(question)
         self.report.records["question"] += 1
         yield Item(question, None, refuse)
+        for reason in _not_responses(row.values.get("responses")):
+            refuse(reason)
         for user, values in _by_user(row.values.get("responses"), about).items():
             try:
                 answer = _answer(question, order, values, about.get(user, {}), user)
@@ -148,6 +150,18 @@ def _own(record: Mapping[str, Any]) -> tuple[Question, tuple[int, ...], Mapping[
     return question, tuple(order), about if isinstance(about, dict) else {}
 
 
+def _not_responses(responses: Any) -> Iterator[str]:
+    """What of a record's responses cannot be read at all, one sentence each."""
+    if responses is not None and not isinstance(responses, Mapping):
+        yield f"'responses': expected an object, got {type(responses).__name__}"
+    for name, given in responses.items() if isinstance(responses, Mapping) else ():
+        if given is not None and not isinstance(given, list):
+            yield f"responses to '{name}': expected a list, got {type(given).__name__}"
+        for response in given if isinstance(given, list) else ():
+            if not isinstance(response, Mapping) or response.get("user_id") in (None, ""):
+                yield f"a response to '{name}' is no object with a user_id"
+
+
 def _by_user(responses: Any, about: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """User to question to value; those who skipped have none."""
     found: dict[str, dict[str, Any]] = {
@@ -155,7 +169,7 @@ def _by_user(responses: Any, about: Mapping[str, Any]) -> dict[str, dict[str, An
     }
     for name, given in responses.items() if isinstance(responses, Mapping) else ():
         for response in given if isinstance(given, list) else ():
-            if isinstance(response, Mapping):
+            if isinstance(response, Mapping) and response.get("user_id") not in (None, ""):
                 found.setdefault(str(response.get("user_id")), {})[str(name)] = response.get("value")
     return found
 

@@ -20,7 +20,7 @@ class TaskReading(Refusing):
     form = "label-studio"
 
     def __iter__(self) -> Iterator[Item]:
-        for row in read_rows(self.source, refuse=self.refuse):
+        for row in read_rows(self.source, refuse=self.refuse_unread):
             self.report.rows += 1
 
             def refuse(reason: str, row: Row = row) -> None:
@@ -35,6 +35,9 @@ class TaskReading(Refusing):
             question = self.placed(question)
             self.report.records["question"] += 1
             yield Item(question, None, refuse)
+            for name in ("annotations", "predictions"):
+                for reason in _no_objects(row.values, name):
+                    refuse(reason)
             for annotation, annotator in _said(row.values):
                 try:
                     answer = answer_of(annotation, question, order, annotator)
@@ -54,6 +57,16 @@ def _said(task: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
     for prediction in _objects(task.get("predictions")):
         name = str(prediction.get("model_version") or "label-studio")
         yield prediction, name if kind_of(name) == "judge" else f"{SIMULATED}{name}"
+
+
+def _no_objects(task: Mapping[str, Any], name: str) -> Iterator[str]:
+    """What of the answers in a task cannot be read at all, one sentence each."""
+    value = task.get(name)
+    if value is not None and not isinstance(value, list):
+        yield f"'{name}': expected a list of objects, got {type(value).__name__}"
+    for item in value if isinstance(value, list) else []:
+        if not isinstance(item, Mapping):
+            yield f"'{name}': expected an object, got {type(item).__name__}"
 
 
 def _objects(value: Any) -> list[Mapping[str, Any]]:

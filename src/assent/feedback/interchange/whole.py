@@ -46,6 +46,11 @@ class Refusing:
             stop(error)
         self.report.refuse(error, self._told)
 
+    def refuse_unread(self, error: DataError) -> None:
+        """The same for a row that could not be read at all, and so is not among the report's yet."""
+        self.report.rows += 1
+        self.refuse(error)
+
     def placed(self, question: Question) -> Question:
         """The question in the project asked for."""
         if self.project == DEFAULT_PROJECT or question.project != DEFAULT_PROJECT:
@@ -59,7 +64,7 @@ class WholeReading(Refusing):
     form = "store"
 
     def __iter__(self) -> Iterator[Item]:
-        for row in read_rows(self.source, refuse=self.refuse):
+        for row in read_rows(self.source, refuse=self.refuse_unread):
             self.report.rows += 1
             try:
                 question, answers = _parts(row)
@@ -130,7 +135,8 @@ def _parts(row: Row) -> tuple[Question, list[Answer]]:
     if not isinstance(own, Mapping):
         raise ValueError("no question in this row; the form store has {question, answers}, as an export of it makes")
     question = checked(Question, own)
-    answers = nested(row, "answers") or []
+    answers = nested(row, "answers")
+    answers = [] if answers is None or answers == "" else answers
     if not isinstance(answers, list) or not all(isinstance(answer, Mapping) for answer in answers):
         raise ValueError("'answers': expected a list of objects")
     return question, [_answer(question, answer) for answer in answers]

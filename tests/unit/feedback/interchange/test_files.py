@@ -183,6 +183,34 @@ def test_links_in_a_folder_lead_nowhere(store, tmp_path):
         import_file(store, tmp_path / "d", "argilla")
 
 
+@pytest.mark.parametrize(
+    ("form", "change", "said"),
+    [
+        ("label-studio", {"annotations": "none"}, "'annotations': expected a list of objects, got str"),
+        ("label-studio", {"annotations": [5]}, "'annotations': expected an object, got int"),
+        ("label-studio", {"predictions": {"result": []}}, "'predictions': expected a list of objects, got dict"),
+        ("argilla", {"responses": [1]}, "'responses': expected an object, got list"),
+        ("argilla", {"responses": {"ranking": "first"}}, "responses to 'ranking': expected a list, got str"),
+        (
+            "argilla",
+            {"responses": {"ranking": [{"value": "x"}]}},
+            "a response to 'ranking' is no object with a user_id",
+        ),
+    ],
+)
+def test_answers_that_cannot_be_read_are_not_passed_over(store, tmp_path, form, change, said):
+    fill(store)
+    export_file(store, form, tmp_path / ("out.json" if form == "label-studio" else "out"))
+    file = next(path for path in sorted(tmp_path.rglob("*.json")) if path.name in ("out.json", "records.json"))
+    row = json.loads(file.read_text())[0]
+    (tmp_path / "edited.json").write_text(json.dumps([row | change]))
+    told = []
+    with FeedbackStore.open(tmp_path / "b.db") as other:
+        import_file(other, tmp_path / "edited.json", form, told=told.append)
+        assert len(other.questions()) == 1
+    assert [str(error) for error in told] == [f"{tmp_path / 'edited.json'}, line 1: {said}"]
+
+
 def test_names_in_the_data_are_never_paths(store, tmp_path):
     row = {**COMPARISON, "worker": "../../etc/x", "info": {**COMPARISON["info"], "id": "../../../tmp/y"}}
     before = sorted(tmp_path.rglob("*"))
