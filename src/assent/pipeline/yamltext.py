@@ -116,7 +116,7 @@ class _Builder:
             self.lines[(*path, key)] = line
         return result
 
-    def text(self, node: yaml.ScalarNode) -> str:
+    def text(self, node: yaml.Node) -> str:
         """The words of a key or value; what no file name or setting can hold is refused."""
         found = str(node.value)
         if "\0" in found:

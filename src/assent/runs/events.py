@@ -28,7 +28,8 @@ class EventLog:
 
     def read(self) -> list[dict[str, Any]]:
         """All events, oldest first."""
-        return [row for row in read_jsonl(self.path) if isinstance(row, dict) and _is_event(row)]
+        rows = [cast("dict[str, Any]", row) for row in read_jsonl(self.path) if isinstance(row, dict)]
+        return [row for row in rows if _is_event(row)]
 
     def seconds_spent(self, identity: str) -> float:
         """Seconds that interrupted attempts at a stage of this identity took since it was last finished.
