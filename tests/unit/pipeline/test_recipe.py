@@ -164,6 +164,11 @@ def test_what_would_harm_a_reader_of_yaml(text, message):
     assert message in error(text)
 
 
+@pytest.mark.parametrize("stages", ["5", "[a]", "words", "null"])
+def test_an_override_of_what_has_no_stages(stages):
+    assert "the recipe has no stage 'make'" in error(f"stages: {stages}\n", ["make.rows=1"])
+
+
 def test_files(tmp_path):
     with pytest.raises(RecipeError, match="no such recipe"):
         load_recipe(tmp_path / "none.yaml")

@@ -122,8 +122,12 @@ _ANSWERED = "'{}' answered this question before, and otherwise; the first answer
 
 
 def said(response: Any, order: Sequence[int] | None) -> Any:
-    """What a response says, whatever order it was shown in."""
-    return response if order is None else in_store_order(response, order)
+    """What a response says, whatever order it was shown in.  One that does not fit its order stays as it is: the store
+    refuses it, and says why."""
+    try:
+        return response if order is None else in_store_order(response, order)
+    except (KeyError, IndexError):
+        return response
 
 
 def named(answer: Answer, prefix: str, *more: Any) -> Answer:

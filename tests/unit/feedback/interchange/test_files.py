@@ -211,6 +211,16 @@ def test_answers_that_cannot_be_read_are_not_passed_over(store, tmp_path, form, 
     assert [str(error) for error in told] == [f"{tmp_path / 'edited.json'}, line 1: {said}"]
 
 
+@pytest.mark.parametrize(("ranks", "order"), [([1, 2, None], [2, 1, 0, 2]), ([1], [2, 1, 0]), ([1, 2, 3], [0, 0, 9])])
+def test_ranks_that_do_not_fit_their_order_are_refused_with_their_line(store, tmp_path, ranks, order):
+    texts = {"completion_ids": ["a", "b", "c"], "texts": ["x", "y", "z"]}
+    answer = {"kind": "ranking", "annotator": "ann", "ranks": ranks, "order": order}
+    row = {"question": {"id": "q", "prompt": {"id": "p", "text": "a"}, **texts}, "answers": [answer]}
+    report = import_file(store, write(tmp_path / "f.jsonl", row), "store")
+    assert (report.kept.questions, report.kept.answers) == (1, 0)
+    assert str(report.rows.refusals[0]).startswith(f"{tmp_path / 'f.jsonl'}, line 1: ")
+
+
 def test_names_in_the_data_are_never_paths(store, tmp_path):
     row = {**COMPARISON, "worker": "../../etc/x", "info": {**COMPARISON["info"], "id": "../../../tmp/y"}}
     before = sorted(tmp_path.rglob("*"))
