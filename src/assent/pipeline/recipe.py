@@ -279,9 +279,8 @@ def _override(tree: dict[str, Any], places: dict[yamltext.Path, str], override: 
         places[path] = where
         return
     if not isinstance(stages, dict) or parts[0] not in stages:
-        raise RecipeError(
-            f"{where}: the recipe has no stage '{parts[0]}'{nearest(parts[0], stages if isinstance(stages, dict) else ())}"
-        )
+        known = stages if isinstance(stages, dict) else ()
+        raise RecipeError(f"{where}: the recipe has no stage '{parts[0]}'{nearest(parts[0], known)}")
     if stages[parts[0]] is None:
         stages[parts[0]] = {}
     target = stages[parts[0]]
