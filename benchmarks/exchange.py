@@ -1,6 +1,6 @@
 """A file of a million comparisons into a store and out of it again: rows a second, and the memory that it takes.
 
-    python -m benchmarks.exchange [--rows 1000000] [--store ADDRESS]
+    python -m benchmarks.exchange [--rows 1000000] [--store ADDRESS] [--import-only]
 
 Each row is a question of two answers and one person's preference, of about 600 characters.  Import and exports run as
 ``assent label`` in processes of their own; memory is the most that each ever held.  The same file is then imported
@@ -36,7 +36,7 @@ def write_file(path: Path, rows: int) -> None:
 
 
 def label(*words: str) -> tuple[dict[str, Any], float, float]:
-    """What ``assent label`` printed as JSON, its seconds and its peak memory in MB."""
+    """What ``assent label`` printed as JSON, its seconds and its peak memory in MB; prints its seconds of processor."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "assent", "label", *words, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -46,12 +46,14 @@ def label(*words: str) -> tuple[dict[str, Any], float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"assent label {' '.join(words)}: status {process.returncode}")
+    print(f"{words[0]}: {used.ru_utime + used.ru_stime:.1f} s of processor", flush=True)
     return json.loads(printed), time.perf_counter() - began, used.ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--import-only", action="store_true")
     parser.add_argument("--store", help="postgresql:// address of an empty database; a SQLite file when left out")
     given = parser.parse_args()
     found: dict[str, float] = {"rows": given.rows}
@@ -62,12 +64,13 @@ def main() -> None:
         read, seconds, peak = label("import", str(source), "--into", store, "--format", "trl")
         assert read["answers"] == given.rows, read
         found.update(import_rows_s=round(given.rows / seconds), import_peak_mb=round(peak))
-        print(f"import: {seconds:.1f} s", flush=True)
+        if given.import_only:
+            print(json.dumps(found))
+            return
         for form in ("records", "store"):
             written, seconds, peak = label("export", store, "--format", form, "--out", str(out))
             assert max(written["written"].values()) == given.rows, written
             found.update({f"export_{form}_rows_s": round(given.rows / seconds), f"export_{form}_peak_mb": round(peak)})
-            print(f"export as {form}: {seconds:.1f} s", flush=True)
             out.unlink()
         read, seconds, _ = label("import", str(source), "--into", store, "--format", "trl")
         assert (read["answers"], read["known"]) == (0, given.rows), read
