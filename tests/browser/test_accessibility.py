@@ -3,6 +3,7 @@
 Labels, roles and contrast are checked by axe-core in light, dark and on a phone; what it cannot see is checked here.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ FOCUS = """() => {
 }"""
 
 
+WIDE = f"Code:\n\n```\n{'print(x) ' * 40}\n```\n\n|{' column |' * 30}\n|{'---|' * 30}\n|{' cell |' * 30}"
+LONG = "A long answer, with a [link](https://example.org). " * 60
+
+
+def texts(task):
+    """Answers with all that a page may show."""
+    return {"demonstration": (), "pairwise": (WIDE, LONG)}.get(task, (WIDE, LONG, "short", "> quoted"))
+
+
 @pytest.fixture
 def allowed_trouble():
     return ["404"]
@@ -48,7 +58,7 @@ def allowed_trouble():
 def store(tmp_path):
     """A question of each task, and enough answers for every picture of the dashboard."""
     with FeedbackStore.open(tmp_path / "feedback.sqlite") as opened:
-        opened.add_questions([question(n, task) for n, task in enumerate(TASKS)])
+        opened.add_questions([replace(question(n, task), texts=texts(task)) for n, task in enumerate(TASKS)])
         opened.add_questions([question(n) for n in range(10, 40)])
         people = [SimulatedAnnotator(f"simulated:{n}", seed=n, noise=0.5) for n in range(4)]
         asked = opened.questions()[len(TASKS) :]

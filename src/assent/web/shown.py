@@ -17,6 +17,8 @@ _TAGS = {
     "p", "br", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "h1", "h2", "h3", "h4", "h5", "h6",
     "hr", "table", "thead", "tbody", "tr", "th", "td", "a", "kbd",
 }  # fmt: skip
+_SET = {"a": {"target": "_blank"}, "pre": {"tabindex": "0"}, "table": {"tabindex": "0"}}
+"""Code and tables may be wider than the page: the arrow keys move what has the focus."""
 _markdown = (
     MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"]).disable("image")
 )
@@ -67,5 +69,5 @@ def _render(text: str) -> str:
         return f'<div class="as-is">{escape(text)}</div>'
     return nh3.clean(
         html, tags=_TAGS, attributes={"a": {"href", "title"}, "ol": {"start"}}, url_schemes={"http", "https", "mailto"},
-        link_rel="noopener noreferrer nofollow", set_tag_attribute_values={"a": {"target": "_blank"}},
+        link_rel="noopener noreferrer nofollow", set_tag_attribute_values=_SET,
     )  # fmt: skip
