@@ -36,7 +36,7 @@ def write_file(path: Path, rows: int) -> None:
 
 
 def label(*words: str) -> tuple[dict[str, Any], float, float]:
-    """What ``assent label`` printed as JSON, its seconds and its peak memory in MB; prints its seconds of processor."""
+    """What ``assent label`` printed as JSON, its seconds and its peak memory in MB."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "assent", "label", *words, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -46,8 +46,9 @@ def label(*words: str) -> tuple[dict[str, Any], float, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"assent label {' '.join(words)}: status {process.returncode}")
-    print(f"{words[0]}: {used.ru_utime + used.ru_stime:.1f} s of processor", flush=True)
-    return json.loads(printed), time.perf_counter() - began, used.ru_maxrss / 1024
+    seconds, busy, peak = time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    print(f"{words[0]}: {seconds:.1f} s, of processor {busy:.1f} s, {peak:.0f} MB", flush=True)
+    return json.loads(printed), seconds, peak
 
 
 def main() -> None:
