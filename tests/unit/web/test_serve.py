@@ -61,6 +61,6 @@ def test_acknowledged_answer_survives_a_kill(tmp_path):
         assert [(r.annotator, r.ranks) for r in store.rankings()] == [("Ann", (1, None, 1))]
 
 
-def test_app_and_store_load_without_torch():
-    code = "import sys, assent.web.serve; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_app_and_store_load_without_what_takes_long():
+    code = "import sys, assent.web.serve; print({'torch', 'transformers', 'scipy', 'alembic'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
