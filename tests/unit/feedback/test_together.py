@@ -1,6 +1,7 @@
 """Group commit: what waits at the same time is written at once, and everybody hears what became of their own."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,7 +22,7 @@ class Writing:
             assert self.begun.wait(5)
             others = [pool.submit(self.ask, job) for job in jobs[1:]]
             while len(self.together._waiting) < len(others):
-                pass
+                time.sleep(0.001)
             self.go_on.set()
             self.outcomes = [task.result() for task in (first, *others)]
 
