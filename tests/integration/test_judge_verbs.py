@@ -126,3 +126,21 @@ def test_revisions_are_demonstrations(world: JudgeWorld):
     assert made[0].rewrite_of
     rows = [json.loads(line) for line in Path("r/revisions.jsonl").read_text().splitlines()]
     assert {row["critique"] for row in rows} == {"too short"}
+
+
+def test_a_judge_scores_a_file_and_trains_a_policy_and_its_cost_is_logged(world: JudgeWorld, workshop: Path):
+    line = f"judge-reward --url {world.url} --served-name m --price-in 1 --budget 1 --method"
+    assert main(f"{line} pointwise --out grades".split()) == 0
+    assert main("score --data d.jsonl --reward grades --out s".split()) == 0
+    assert metrics("s")["judge/requests"] == 18
+    assert metrics("s")["judge/cost"] == pytest.approx(18 * 100 / 1e6)
+    assert main(f"{line} pairwise --out pairs".split()) == 0
+    policy = f"rloo --model {workshop}/policy --data {workshop}/prompts.jsonl --max-new-tokens 4 --batch-size 8"
+    assert main(f"{policy} --samples-per-prompt 2 --reward pairs --max-steps 2 --out r".split()) == 0
+    rows = [json.loads(text) for text in Path("r/metrics.jsonl").read_text().splitlines()]
+    assert rows[1]["judge/tokens_in"] > rows[0]["judge/tokens_in"] > 0
+    assert metrics("r")["reward_mean"] == pytest.approx(0.5)  # shares of one another
+    assert main(f"evaluate --model r --against {workshop}/policy --judge pairs --data {workshop}/prompts.jsonl "
+                "--max-new-tokens 4 --out e".split()) == 0  # fmt: skip
+    (rate,) = json.loads(Path("e/evaluation.json").read_text())["win_rates"]
+    assert rate["wins"] + rate["ties"] + rate["losses"] == 16

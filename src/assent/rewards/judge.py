@@ -213,6 +213,10 @@ class JudgeReward:
         self.judge = Judge(settings, client)
         self.comparative = settings.method != "pointwise"
 
+    def figures(self) -> dict[str, float | int]:
+        """Requests, tokens and cost so far."""
+        return self.judge.server.usage.figures()
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         """A completion whose judge gives no readable verdict has no score."""
         groups = groups_of(completions) if self.comparative else [[place] for place in range(len(completions))]

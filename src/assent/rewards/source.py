@@ -44,6 +44,20 @@ class RewardSource(Protocol):
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores: ...
 
 
+@runtime_checkable
+class Accounted(Protocol):
+    """A source that costs something to ask, and keeps count."""
+
+    def figures(self) -> Mapping[str, float | int]:
+        """What it was asked and what that cost, so far."""
+        ...
+
+
+def account_of(source: RewardSource) -> dict[str, float]:
+    """The figures of a source that keeps count; none of any other."""
+    return {name: float(value) for name, value in source.figures().items()} if isinstance(source, Accounted) else {}
+
+
 class Pending(Exception):
     """People are asked, and have not answered yet: scoring the same completions again later goes on."""
 

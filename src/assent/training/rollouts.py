@@ -11,7 +11,7 @@ import torch
 
 from assent.algorithms.batch import Batch
 from assent.errors import DataError, RecipeError
-from assent.rewards.source import RewardSource, Scores, problems
+from assent.rewards.source import RewardSource, Scores, account_of, problems
 from assent.rollout.engine import EncodedPrompt, Engine
 from assent.training.sources import Example, Row, collate, stream_places
 from assent.training.timing import phase
@@ -82,7 +82,7 @@ class RolloutSource:
         with phase("scoring"):
             scores = self.reward.score(prompts, completions)
         self._drawn = None
-        sizes, figures = [each] * len(chosen), {}
+        sizes, figures = [each] * len(chosen), account_of(self.reward)
         missing = problems(scores, completions)
         if missing or self.on_unscored == "skip":
             figures["unscored"] = float(len(missing))

@@ -16,7 +16,7 @@ from assent.errors import DataError
 from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.pipeline.stages.reward_input import RewardInput, open_reward
-from assent.rewards.source import Pending, RewardSource, groups_of, problems
+from assent.rewards.source import Pending, RewardSource, account_of, groups_of, problems
 from assent.training.rollouts import OnUnscored
 
 
@@ -51,7 +51,7 @@ def run(settings: ScoreSettings, context: Context) -> Metrics:
         context.out / "completions.jsonl",
         ((p, with_score(c, **fields) if fields else c) for (p, c), fields in zip(rows, scores, strict=True)),
     )
-    return _figures(scores)
+    return {**_figures(scores), **account_of(source)}
 
 
 def _portions(rows: Sequence[Scored], size: int) -> list[list[int]]:
