@@ -13,6 +13,7 @@ from assent.data.readers import read_comparisons, read_demonstrations, read_judg
 from assent.errors import StoreError
 from assent.feedback import Answer, FeedbackStore
 from assent.feedback.people import About
+from assent.feedback.projects import ProjectSettings
 from assent.feedback.questions import display_order
 from assent.feedback.responses import Ranks
 from tests.integration.conftest import write_rows
@@ -78,6 +79,21 @@ def test_a_judge_answers_as_an_annotator_marked_as_such_and_is_compared_with_peo
         ("ann-1", "judge:tiny", 1.0),
         ("ann1", "judge:tiny", 0.0),
     }
+
+
+def test_a_judges_answers_fill_no_place_that_is_a_persons(world: JudgeWorld):
+    with FeedbackStore.open("f.db") as store:
+        store.projects.change("default", ProjectSettings(overlap=1), by="ann")
+    judge(world, "--store", "f.db", "--method", "ranking")
+    with FeedbackStore.open("f.db") as store:
+        assert store.work.coverage().closed == 0
+        (first, *_) = store.answers()
+        store.undo(first.event, "judge:tiny")
+        assert store.work.coverage().closed == 0
+        assert not isinstance(store.work.take("ann"), str)
+    person("f.db", 1)
+    with FeedbackStore.open("f.db") as store:
+        assert store.work.coverage().closed == 6
 
 
 def test_grades_are_ratings_and_pairs_preferences(world: JudgeWorld):
