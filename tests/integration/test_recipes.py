@@ -90,3 +90,17 @@ def test_apprenticeship_learns_from_demonstrations_alone(quickstart: Path, tmp_p
     assert figures["win_rate"] > 0.53  # people's own reviews win 0.60
     assert figures["win_rate_low"] > 0.5
     assert 0 < figures["kl"] < 10
+
+
+def test_rebel_runs_the_published_four_parts(quickstart: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rebel"
+    shutil.copytree(quickstart / "stages", out / "stages")  # all before generate are those of the quickstart
+    assent("run", "recipes/rebel.yaml", "--out", str(out))
+    figures = json.loads((out / "report.json").read_text())
+    print(figures)
+    removed = {item["filter"]: item["removed"] for item in json.loads((out / "filter" / "filters.json").read_text())}
+    assert removed["exact_duplicates"] > 0
+    assert removed["finished"] >= 0
+    assert figures["win_rate"] > 0.6
+    assert 0 < figures["kl"] < 20
+    assert {"sft", "rebel", "dpo"} <= set(figures["policies"])
