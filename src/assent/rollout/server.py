@@ -112,8 +112,8 @@ class ServerEngine:
             body["stop"] = list(sampling.stop)
         if sampling.logit_bias:
             body["logit_bias"] = {str(token): value for token, value in sampling.logit_bias}
-        url, limits = f"{self.url}/completions", {"timeout": self.timeout, "attempts": self.attempts}
-        answer = post_json(self.client, url, body, **limits)
+        url = f"{self.url}/completions"
+        answer = post_json(self.client, url, body, timeout=self.timeout, attempts=self.attempts)
         try:
             choice = answer["choices"][0]
             if isinstance(choice["text"], str):

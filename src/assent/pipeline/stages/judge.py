@@ -126,7 +126,9 @@ def _by_task(
         yield name, list(some)
 
 
-def _given(store: FeedbackStore, questions: Sequence[Question], name: str, upto: int | None = None):
+def _given(
+    store: FeedbackStore, questions: Sequence[Question], name: str, upto: int | None = None
+) -> list[StoredAnswer]:
     """This judge's standing answers to these very questions, what it was told to judge by included."""
     asked = {question.id for question in questions}
     found = answers_of(store, questions, "judge", upto)
