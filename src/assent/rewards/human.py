@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,7 +24,7 @@ from assent.feedback.responses import Best, Skipped
 from assent.feedback.store import FeedbackStore
 from assent.rewards.kinds import SourceKind
 from assent.rewards.load import load_reward
-from assent.rewards.source import Pending, RewardSource, Scores, groups_of
+from assent.rewards.source import Pending, RewardSource, Scores, for_tokenizer, groups_of, is_comparative
 from assent.types import Completion, Prompt, short_id
 
 _PLAIN = {"identity": False}
@@ -68,15 +69,20 @@ class HumanReward:
     def __init__(self, settings: HumanSettings, base: RewardSource | None = None) -> None:
         """``base``: the source of ``add_to``."""
         self.settings, self.base = settings, base
-        self.comparative = settings.ask == "best"
+        self._picks = settings.ask == "best"
+        self.comparative = self._picks or (base is not None and is_comparative(base))
         """A pick is one among the completions of its prompt."""
+
+    def for_tokenizer(self, tokenizer: Any) -> Self:
+        """The same, its other source reading this policy's own tokens where it can."""
+        return self if self.base is None else type(self)(self.settings, for_tokenizer(self.base, tokenizer))
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         """Raises :class:`Pending` with the questions that wait for an answer."""
-        groups = groups_of(completions) if self.comparative else [[place] for place in range(len(completions))]
+        groups = groups_of(completions) if self._picks else [[place] for place in range(len(completions))]
         asked = [group for group in groups if self._is_asked(prompts[group[0]], completions[group[0]])]
         values, unscored = [0.0] * len(completions), dict[int, str]()
-        if self.comparative:
+        if self._picks:
             alike = [group for group in asked if len({completions[i].text for i in group}) < 2]
             same = "the completions of its prompt are all the same, so that there is none to pick"
             unscored |= {place: same for group in alike for place in group}
@@ -161,7 +167,7 @@ class HumanReward:
         person = [0.0 if place in unscored else value for place, value in enumerate(values)]
         total = tuple(b + p for b, p in zip(base.values, person, strict=True))
         parts = {**base.parts, "model": base.values, "person": tuple(person)}
-        return Scores(total, parts, base.uncertainty, base.unscored)
+        return replace(base, values=total, parts=parts)
 
 
 def _text_id(prompt: Prompt, completion: Completion) -> str:

@@ -13,7 +13,7 @@ from assent.rewards.combined import combination_of, is_combined, read_combined
 from assent.rewards.ensemble import MEAN, Pooling
 from assent.rewards.kinds import is_source, read_source
 from assent.rewards.model import load_models
-from assent.rewards.source import RewardSource
+from assent.rewards.source import RewardSource, for_tokenizer
 
 
 def load_reward(
@@ -32,7 +32,7 @@ def load_reward(
     if weights is not None:
         raise RecipeError(f"{source}: is no reward model, and reward_weights are for one with several criteria")
     if is_source(source):
-        return read_source(source)
+        return for_tokenizer(read_source(source), policy_tokenizer)
     values, scales = read_combined(source)
     named = open_sources(values, policy_tokenizer, token_budget)
     if named.keys() != scales.keys():

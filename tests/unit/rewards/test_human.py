@@ -131,3 +131,13 @@ def test_what_everybody_skips_has_no_score(tmp_path: Path):
 def test_settings_that_leave_completions_without_a_score_are_refused(settings: dict[str, Any]):
     with pytest.raises(ValueError, match="add_to"):
         HumanSettings(store="f.db", **settings)
+
+
+def test_the_other_source_reads_the_policys_own_tokens(tmp_path: Path):
+    class Reading(FunctionReward):
+        def for_tokenizer(self, tokenizer: Any) -> FunctionReward:
+            return FunctionReward(lambda prompt, text: float(tokenizer))
+
+    shaped = source(tmp_path / "f.db", Reading(lambda prompt, text: 0.0), add_to="reward", share=1e-9)
+    assert shaped.for_tokenizer(7).score(PROMPTS, COMPLETIONS).values == (7.0,) * 4
+    assert not shaped.comparative
