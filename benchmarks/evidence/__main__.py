@@ -1,6 +1,7 @@
 """Whether the evidence can be believed: over-optimisation seen and told, intervals that cover.
 
-    python -m benchmarks.evidence [RUN]              RUN is a finished quickstart, runs/quickstart when left out
+    python -m benchmarks.evidence [RUN]              RUN is a finished quickstart, runs/quickstart when left out;
+                                                     what is measured is kept there, and again = goes on
     python -m benchmarks.evidence RUN --calibrate    prints what fixes the alarm's thresholds, on seeds of its own
 
 Three seeds: a reward model of few rankings is optimised by PPO without a KL penalty and by best of n, beside a healthy
@@ -77,7 +78,7 @@ def calibrate(run: Path) -> None:
     """The largest statistics of the healthy runs, and those of the others after their peak."""
     bench = Bench(run)
     for seed in CALIBRATION:
-        runs = seed_curves(bench, seed, print)
+        runs = seed_curves(bench, seed, lambda text: print(text, flush=True))
         for name, curve in (("healthy", runs.healthy), ("greedy", runs.greedy)):
             points = hacking_alarm(curve).points
             falls = " ".join(f"{point.label}:{point.fall:.1f}/{point.rise:.1f}" for point in points)
@@ -85,14 +86,14 @@ def calibrate(run: Path) -> None:
 
 
 def measure(run: Path, seeds: Sequence[int]) -> dict[str, Any]:
+    covered = coverage()
+    print(json.dumps(covered), flush=True)
     bench = Bench(run)
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         rows.append(seed_row(seed, seed_curves(bench, seed, lambda text: print(text, flush=True))))
         shown = {name: value for name, value in rows[-1].items() if name not in ("fits", "points")}
         print(json.dumps(shown), flush=True)
-    covered = coverage()
-    print(json.dumps(covered))
     found = {"seeds": rows, "coverage": covered}
     (DOCS / "over-optimisation.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     draw(rows, DOCS / "over-optimisation.png")

@@ -1,6 +1,6 @@
 """Over-optimisation in the quickstart's world: a reward model of few rankings, optimised by PPO and by best of n.
 
-Beside it a healthy run: a reward model of all of the rankings, and PPO with a KL penalty.
+Beside it a healthy run: the quickstart's own reward model, of all its rankings, and PPO with a KL penalty.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from assent.rollout.local import LocalEngine
 from assent.training.sources import stream_places
 from assent.types import Completion, Prompt, SamplingSettings
 
-PROMPTS = 250
+PROMPTS = 200
 """Held-out films; a policy is measured by one answer to each."""
 SAMPLES = 128
 """Answers to each film that best of n chooses from."""
 FEW = 60
 """Rankings of four answers that the small reward model learns from."""
 BATCH = 128
-MEASURED = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60)
+MEASURED = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40)
 """Steps after which the policy is measured; the last one ends the training."""
 ROLLOUT: dict[str, Any] = {"epochs": 2, "minibatches": 2, "max_new_tokens": 64, "learning_rate": 3e-4}
 GREEDY: dict[str, Any] = {**ROLLOUT, "kl_coefficient": 0.0, "missing_eos_penalty": 1.0}
@@ -55,6 +55,7 @@ REWARD: dict[str, Any] = {
     "learning_rate": 1e-3,
     "lr_scheduler_type": "cosine",
     "warmup_steps": 5,
+    "num_train_epochs": 4,
     "eval_split": 0.0,
 }
 
@@ -89,13 +90,13 @@ class Bench:
         kl = [sum(token_log_ratios(o, r)) for o, r in zip(ours, refs, strict=True)]
         return kl, list(reward.score(self.prompts, answers).values), true_preference(self.prompts, answers)
 
-    def reward_model(self, rankings: int | None, seed: int, epochs: int) -> ModelReward:
-        """A reward model from so many of the rankings, drawn by the seed; ``None`` = all."""
+    def reward_model(self, rankings: int, seed: int) -> ModelReward:
+        """A reward model from so many of the rankings, drawn by the seed."""
         draw = np.random.Generator(np.random.Philox(seed)).permutation(len(self.rankings))[:rankings]
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "train.jsonl"
             write_jsonl(data, comparisons_from_rankings([self.rankings[int(i)] for i in draw]))
-            settings = {"model": str(self.run / "sft"), "data": str(data), "num_train_epochs": epochs, **REWARD}
+            settings = {"model": str(self.run / "sft"), "data": str(data), **REWARD}
             out = silent("reward", settings, Path(folder) / "reward", seed)
             return ModelReward(load_reward_model(out), self.sft.tokenizer)
 
@@ -105,12 +106,35 @@ def true_preference(prompts: Sequence[Prompt], answers: Sequence[Completion]) ->
 
 
 def seed_curves(bench: Bench, seed: int, say: Callable[[str], None]) -> Runs:
-    """Train the two reward models and the two policies of a seed, and measure them on the way."""
-    small, whole = bench.reward_model(FEW, seed, epochs=4), bench.reward_model(None, seed, epochs=3)
-    chosen = _best_of_n(bench, small, seed)
-    greedy = _ppo(bench, small, seed, GREEDY, lambda text: say(f"seed {seed}, no KL penalty: {text}"))
-    healthy = _ppo(bench, whole, seed, HEALTHY, lambda text: say(f"seed {seed}, healthy: {text}"))
-    return Runs(greedy, healthy, chosen)
+    """Train the small reward model and the two policies of a seed, and measure them on the way.
+
+    Each curve is kept in the run's folder, for a call that goes on where this one was stopped.
+    """
+    whole = ModelReward(load_reward_model(bench.run / "reward"), bench.sft.tokenizer)
+
+    def keep(name: str, make: Callable[[], Curve]) -> Curve:
+        return _kept(bench.run / f"evidence/seed-{seed}-{name}.npz", make)
+
+    return Runs(
+        best_of_n=keep("best-of-n", lambda: _best_of_n(bench, bench.reward_model(FEW, seed), seed)),
+        greedy=keep(
+            "greedy",
+            lambda: _ppo(
+                bench, bench.reward_model(FEW, seed), seed, GREEDY, lambda t: say(f"seed {seed}, no penalty: {t}")
+            ),
+        ),
+        healthy=keep("healthy", lambda: _ppo(bench, whole, seed, HEALTHY, lambda t: say(f"seed {seed}, healthy: {t}"))),
+    )
+
+
+def _kept(path: Path, make: Callable[[], Curve]) -> Curve:
+    if not path.exists():
+        curve = make()
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, **vars(curve))
+        return curve
+    with np.load(path) as found:
+        return Curve(tuple(map(str, found["labels"])), found["kl"], found["proxy"], found["gold"])
 
 
 def _ppo(bench: Bench, reward: ModelReward, seed: int, settings: dict[str, Any], say: Callable[[str], None]) -> Curve:
