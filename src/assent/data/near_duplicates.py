@@ -32,7 +32,7 @@ def first_of_each(texts: Sequence[str], threshold: float) -> list[int]:
     for place, found in enumerate(sets):
         sketch = MinHash(num_perm=_PERMUTATIONS, seed=1)
         sketch.update_batch([part.encode() for part in sorted(found)])
-        if not any(jaccard(found, sets[int(other)]) >= threshold for other in index.query(sketch)):
+        if not any(jaccard(found, sets[int(str(other))]) >= threshold for other in index.query(sketch)):
             index.insert(str(place), sketch)
             kept.append(place)
     return kept

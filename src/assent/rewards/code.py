@@ -43,9 +43,10 @@ class CodeReward:
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         """Raises :class:`DataError` for a prompt without tests."""
-        jobs = [(self._program(p, c), self._tests(p)) for p, c in zip(prompts, completions, strict=True)]
+        programs = [self._program(p, c) for p, c in zip(prompts, completions, strict=True)]
+        tests = [self._tests(prompt) for prompt in prompts]
         with ThreadPoolExecutor(self.settings.at_once) as pool:
-            passed = list(pool.map(lambda job: run_tests(*job, self._limits), jobs))
+            passed = list(pool.map(lambda *job: run_tests(job[0], job[1], self._limits), programs, tests))
         shares = [sum(one) / len(one) for one in passed]
         return Scores(tuple(shares if self.settings.partial else [float(share == 1.0) for share in shares]))
 
@@ -56,8 +57,9 @@ class CodeReward:
 
     def _tests(self, prompt: Prompt) -> list[str]:
         found = prompt.metadata.get(self.settings.column)
-        tests = found if isinstance(found, list) else [found]
-        if not tests or not all(isinstance(test, str) and test.strip() for test in tests):
+        given = found if isinstance(found, list) else [found]
+        tests = [test for test in given if isinstance(test, str) and test.strip()]
+        if not tests or len(tests) < len(given):
             raise DataError(
                 f"prompt '{prompt.id}' has no tests in column '{self.settings.column}'; expected Python, or a list of "
                 "it"

@@ -27,8 +27,6 @@ from assent.rewards.load import load_reward
 from assent.rewards.source import Pending, RewardSource, Scores, for_tokenizer, groups_of, is_comparative
 from assent.types import Completion, Prompt, short_id
 
-_PLAIN = {"identity": False}
-
 
 class HumanSettings(Settings):
     """Reward by people, asked while the run goes on."""
@@ -51,7 +49,7 @@ class HumanSettings(Settings):
     """A person's score is multiplied by it."""
     share: float = Field(default=1.0, gt=0.0, le=1.0)
     """Share of the completions that are asked about; the others have the score of add_to alone."""
-    port: int = Field(default=8321, gt=0, lt=65536, json_schema_extra=_PLAIN)
+    port: int = Field(default=8321, gt=0, lt=65536, json_schema_extra={"identity": False})
     """Port of the labelling app that the run names."""
 
     @model_validator(mode="after")

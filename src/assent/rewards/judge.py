@@ -129,7 +129,8 @@ class Judge:
         for place, text in enumerate(texts):
             question = f"{_shown(prompt, [text])}\n\nCriterion: {self.settings.rubric}\n{scale}"
             try:
-                values[place] = float(ask_for(self.server, kind, _SYSTEM, question).score)
+                said = ask_for(self.server, kind, _SYSTEM, question)
+                values[place] = float(said.model_dump()["score"])
             except Unscored as problem:
                 unscored[place] = str(problem)
         return Judged(tuple(values), unscored)

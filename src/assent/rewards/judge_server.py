@@ -19,7 +19,7 @@ from assent.rollout.http import Refused, post_json
 from assent.runs.digest import digest_json
 from assent.runs.machine import cache_file
 
-_NOT_IDENTITY = {"identity": False}
+_NOT_IDENTITY: dict[str, Any] = {"identity": False}
 Messages = Sequence[Mapping[str, str]]
 
 
