@@ -68,13 +68,18 @@ def digest_folder(path: str | Path) -> str:
 def digest_outputs(folder: str | Path) -> dict[str, str]:
     """The digest of each file that a stage made, by its name relative to the ``folder``.
 
-    Left out: the manifest, readings of the clock (``timing.jsonl``), checkpoints, and stores, which grow.
+    Left out: the manifest, readings of the clock (``timing.jsonl``, ``tensorboard/``), checkpoints, and stores, which
+    grow.
     """
     root = Path(folder)
     found: dict[str, str] = {}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
-        apart = name in (MANIFEST, "timing.jsonl") or name.startswith("checkpoints/") or ".db" in file.suffixes
+        apart = (
+            name in (MANIFEST, "timing.jsonl")
+            or name.startswith(("checkpoints/", "tensorboard/"))
+            or ".db" in file.suffixes
+        )
         if file.is_file() and not (apart or file.name.endswith((".db-wal", ".db-shm"))):
             found[name] = digest_file(file)
     return found

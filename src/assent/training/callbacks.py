@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ _BEST = "best.pt"
 
 TIMING = "timing.jsonl"
 """Clock readings of a stage's steps, in its folder."""
+_RECENT = 10
+"""Steps that the throughput on display is over."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Callback:
     def after_step(self, event: StepEvent) -> bool:
         """Return true to stop the run."""
         raise NotImplementedError
+
+    def end(self) -> None:
+        """Called once when the run ends, also where it is stopped or fails."""
 
     def state(self) -> dict[str, Any]:
         """What it carries, as plain data or tensors."""
@@ -164,14 +170,25 @@ class MetricsLog(Callback):
                 os.truncate(path, sum(len(line) for line in _lines_to(path, step)))
 
     def after_step(self, event: StepEvent) -> bool:
-        found = self.evaluation.last if self.evaluation and self.evaluation.last_step == event.step else {}
-        append_row(self.metrics, {"step": event.step, **event.figures, **found})
+        append_row(self.metrics, row_of(event, self.evaluation))
         clock = {"step": event.step, "seconds": round(event.seconds, 4), "tokens": event.tokens}
         append_row(self.timing, clock | ({"phases": as_row(event.phases, event.roles)} if event.phases else {}))
         return False
 
     def logs(self) -> Sequence[Path]:
         return (self.metrics,)
+
+
+def row_of(event: StepEvent, evaluation: Evaluation | None) -> dict[str, float]:
+    """The figures of a step, with those of the evaluation where it was at this step."""
+    found = evaluation.last if evaluation and evaluation.last_step == event.step else {}
+    return {"step": event.step, **event.figures, **found}
+
+
+def clock_of(event: StepEvent) -> dict[str, float]:
+    """Seconds of a step, and tokens per second."""
+    rate = {"tokens_per_second": event.tokens / event.seconds} if event.seconds > 0 else {}
+    return {"seconds": event.seconds, **rate}
 
 
 def _lines_to(path: Path, step: int) -> list[bytes]:
@@ -202,26 +219,32 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 class ShowProgress(Callback):
-    """Drives a progress display with the figures named."""
+    """Drives a progress display with the figures named, and the tokens per second of the last steps."""
 
-    def __init__(self, progress: Any, label: str, shown: tuple[str, ...]) -> None:
+    def __init__(self, progress: Any, label: str, shown: Mapping[str, str]) -> None:
+        """``shown``: figure -> what it is called on the display."""
         self.progress, self.label, self.shown = progress, label, shown
-        self._begun = False
         self._done = 0
+        self._begun = False
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
 
     def start(self, step: int) -> None:
         self._done = step
 
     def after_step(self, event: StepEvent) -> bool:
         if not self._begun:
-            self.progress.start(self.label, event.total)
+            self.progress.start(self.label, event.total, self._done)
             self._begun = True
-            if event.step > 1:
-                self.progress.advance(event.step - 1)
-        self.progress.advance(1, **{k: event.figures[k] for k in self.shown if k in event.figures})
-        if event.step == event.total:
-            self.progress.stop()
+        self._recent.append((event.tokens, event.seconds))
+        figures = {word: event.figures[name] for name, word in self.shown.items() if name in event.figures}
+        seconds = sum(seconds for _, seconds in self._recent)
+        if seconds > 0:
+            figures["tokens/s"] = sum(tokens for tokens, _ in self._recent) / seconds
+        self.progress.advance(1, **figures)
         return False
+
+    def end(self) -> None:
+        self.progress.stop()
 
 
 def _write_weights(path: Path, roles: Roles) -> None:

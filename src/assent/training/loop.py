@@ -74,7 +74,9 @@ class Training:
         for callback in self.callbacks:
             callback.start(self.step)
         early = self.loop.save_steps // 10  # so long may the writing take before the loop waits for it
-        with StopAsked() as stop, contextlib.closing(self.saver):
+        with StopAsked() as stop, contextlib.closing(self.saver), contextlib.ExitStack() as ends:
+            for callback in self.callbacks:
+                ends.callback(callback.end)
             done = False
             while self.step < self.total_steps and not done:
                 begun = time.perf_counter()

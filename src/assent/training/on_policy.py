@@ -30,7 +30,11 @@ from assent.training.rollouts import OnUnscored, RolloutSource
 from assent.training.snapshots import Snapshots
 from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
+from assent.training.trackers import Trackers
 from assent.types import Prompt
+
+SHOWN = {"reward_mean": "reward", "kl": "KL", "completion_tokens": "length", "ended_share": "ended"}
+"""Figures on the display while it trains."""
 
 
 class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
@@ -142,8 +146,13 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     roles = make_roles(task)
     source = _scored_source(task, roles) if task.scored else _rollouts(task, roles)
     window = _RecentMean(max(1, settings.max_steps // 10))
-    shown = ShowProgress(task.progress, task.algorithm.name, ("reward_mean", "kl"))
-    callbacks = [MetricsLog(task.folder), window, shown]
+    shown = ShowProgress(task.progress, task.algorithm.name, SHOWN)
+    callbacks: list[Callback] = [
+        MetricsLog(task.folder),
+        Trackers(task.folder, settings, task.say, None),
+        window,
+        shown,
+    ]
     if settings.snapshot_steps is not None:
         callbacks.append(Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name))
     make_training(task, roles, source, callbacks).run()

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from assent.config import Settings
+from assent.training.trackers import TrackerName, missing
 
 
 class OptimSettings(Settings):
@@ -48,9 +49,23 @@ class LoopSettings(Settings):
     """Steps that a kill costs at most; a checkpoint is begun a tenth of that early, and written meanwhile."""
     save_total_limit: int = Field(default=2, gt=0, json_schema_extra={"identity": False})
     """Checkpoints kept; the best weights so far are part of each."""
+    report_to: tuple[TrackerName, ...] = Field(default=(), json_schema_extra={"identity": False})
+    """Experiment trackers that get the figures of each step too, as they come."""
+    tracking_project: str = Field(default="assent", min_length=1, json_schema_extra={"identity": False})
+    """The project (experiment) that the run belongs to there."""
+    run_name: str | None = Field(default=None, json_schema_extra={"identity": False})
+    """What the run is called there; unset = the run's folder and the stage."""
     deterministic: bool = False
     """On a GPU, only kernels that give the same bits each time, so that resume is exact there too; slower.  On a CPU it
     always is."""
+
+    @field_validator("report_to")
+    @classmethod
+    def _installed(cls, names: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        absent = missing(names)
+        if absent:
+            raise ValueError(f"{absent} is not installed here; pip install {absent}, or take it out")
+        return names
 
 
 def build_optimizer(

@@ -21,6 +21,7 @@ from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.sources import DatasetSource, Example, collate, longest_row, with_mismatched
+from assent.training.trackers import Trackers
 
 
 class DatasetSettings(OptimSettings, LoopSettings):
@@ -99,7 +100,7 @@ def train(task: Task) -> dict[str, float]:
         task.say(f"batch_size {settings.batch_size} is more than the {len(task.examples)} examples: each step has all")
     # The last batch of the last epoch is filled up from the next: no example is left out, as none comes short within.
     total = settings.max_steps or math.ceil(settings.num_train_epochs * len(task.examples) / source.batch_size)
-    shown = ShowProgress(task.progress, task.algorithm.name, ("loss", "accuracy"))
+    shown = ShowProgress(task.progress, task.algorithm.name, {"loss": "loss", "accuracy": "accuracy"})
     evaluation = None
     if task.held_out:
         evaluation = Evaluation(
@@ -124,7 +125,12 @@ def train(task: Task) -> dict[str, float]:
         loop=settings,
         total_steps=total,
         folder=task.folder,
-        callbacks=[*([evaluation] if evaluation else []), MetricsLog(task.folder, evaluation), shown],
+        callbacks=[
+            *([evaluation] if evaluation else []),
+            MetricsLog(task.folder, evaluation),
+            Trackers(task.folder, settings, task.say, evaluation),
+            shown,
+        ],
         seed=task.seed,
         say=task.say,
     )

@@ -21,6 +21,40 @@ def test_plain_lines_come_at_most_every_ten_seconds(monkeypatch):
     ]
 
 
+def test_time_left_is_by_what_was_done_now(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    plain = display.PlainDisplay(stream)
+    plain.start("ppo", 100, done=90)
+    now[0] += 10
+    plain.advance(**{"tokens/s": 1234.0})
+    assert stream.getvalue() == "  ppo: 91/100, 1 min 30 s left, tokens/s 1234\n"
+
+
+def test_a_terminal_sees_each_figure_with_its_curve(monkeypatch):
+    from rich.console import Console
+
+    view = display.RichDisplay()
+    view.start("ppo", 4)
+    for step in range(4):
+        view.advance(**{"reward": float(step), "KL": 2.5, "tokens/s": 12_345.6})
+    console = Console(width=90, record=True, file=io.StringIO())
+    console.print(view._view())
+    view.stop()
+    text = console.export_text()
+    assert "4/4" in text
+    assert [line.split() for line in text.splitlines()[1:]] == [
+        ["reward", "3", "▁▃▆█"], ["KL", "2.5", "▁▁▁▁"], ["tokens/s", "1.235e+04", "▁▁▁▁"]
+    ]  # fmt: skip
+
+
+def test_a_long_curve_is_means_of_equal_stretches():
+    assert display.curve([0.0, 1.0, 4.0, 5.0, 8.0, 9.0], width=3) == "▁▅█"
+    assert display.curve([]) == ""
+    assert len(display.curve(list(range(1000)))) == display.CURVE
+
+
 def test_the_bar_is_driven_like_plain_lines(capsys):
     bar = display.RichDisplay()
     bar.advance()  # before start and after stop it does nothing

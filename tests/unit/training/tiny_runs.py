@@ -52,8 +52,8 @@ class Progress:
     def __init__(self, at: dict[int, Callable[[], Any]] | None = None) -> None:
         self.at, self.step = at or {}, 0
 
-    def start(self, label: str, total: int) -> None:
-        pass
+    def start(self, label: str, total: int, done: int = 0) -> None:
+        self.step = done
 
     def advance(self, count: int, **figures: float) -> None:
         self.step += count
