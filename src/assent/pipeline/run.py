@@ -99,10 +99,22 @@ def run_stage(
     Inputs are paths or hub names.  A finished ``out`` of the same identity is left as it is.  Raises :class:`RunError`
     when something else is there, unless ``overwrite``.
     """
+    return run_spec(stage_spec(kind, settings, seed), None, out, overwrite=overwrite, say=say, progress=progress)
+
+
+def run_spec(
+    spec: StageSpec,
+    base: Path | None,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    say: Say | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """:func:`run_stage` for a stage whose settings are checked; ``base`` is the folder its paths are looked for in."""
     say, progress = _display(say, progress)
     folder = Path(os.path.abspath(out)) if Path(out).name in ("", "..") else Path(out)
-    spec = stage_spec(kind, settings, seed)
-    node = build_node(spec, {}, None)
+    node = build_node(spec, {}, base)
     _refuse_foreign(folder, node, overwrite)
     if folder.exists() and has_manifest(folder) and read_manifest(folder).identity == node.identity:
         say(f"{folder}: already done")

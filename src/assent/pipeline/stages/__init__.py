@@ -41,6 +41,7 @@ STAGES: dict[str, str] = {
         "train",
         "evaluate",
         "reward-bench",
+        "release",
         "report",
     )
 } | {
