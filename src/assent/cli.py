@@ -1,7 +1,8 @@
 """The command ``assent``: few verbs, each a thin call.
 
 Nothing heavy is imported before a verb needs it: help, ``plan`` and a recipe with a typo answer at once.
-Exit status: 0 done, 1 a fault of ours, 2 the user's mistake, 3 waiting for people, 130 stopped by Ctrl-C.
+Exit status: 0 done, 1 a fault of ours, 2 the user's mistake, 3 waiting for people, 4 a release that did not pass, 130
+stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from typing import Any
 import click
 
 from assent import __version__
-from assent.errors import AssentError, RunError, nearest, one_line
+from assent.errors import AssentError, nearest, one_line
 from assent.pipeline.label_verbs import label
 
 WAITING = 3
+REFUSED = 4
 
 
 class Verbs(click.Group):
     """The static verbs below, and one for each kind of stage that can run alone."""
 
     sections = (
-        ("The whole loop", ("init", "run", "plan", "status", "report", "lineage")),
-        ("People and models", ("label", "chat")),
+        ("The whole loop", ("init", "run", "plan", "status", "report", "compare", "lineage")),
+        ("People and models", ("label", "chat", "release")),
         ("This installation", ("doctor", "schema")),
     )
 
@@ -172,17 +174,32 @@ def status(run_folder: str | None, as_json: bool) -> None:
 @click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print the figures.")
 @click.option("--open", "browse", is_flag=True, help="Open the page in a browser.")
-def report(run_folder: str | None, as_json: bool, browse: bool) -> None:
-    """Print where a run's report is, or its figures."""
+@click.option("--again", is_flag=True, help="Draw it anew, also where it is newer than every stage.")
+@click.option("--hourly-price", type=click.FloatRange(min=0), help="What an hour of the machine costs: shows costs.")
+@click.option("--currency", default="USD", show_default=True, help="What the price is in.")
+def report(run_folder: str | None, as_json: bool, browse: bool, **options: Any) -> None:
+    """Print where a run's report is, drawn as far as the run has come; or its figures."""
     from assent.pipeline import outcome
 
-    folder = Path(run_folder) if run_folder else outcome.latest_run()
-    wanted = folder / ("report.json" if as_json else "report.html")
-    if not wanted.is_file():
-        raise RunError(f"{wanted}: there is none; a run has a report when its report stage is done")
-    click.echo(wanted.read_text(encoding="utf-8").rstrip() if as_json else str(wanted))
+    page = import_module("assent.pipeline.reporting").report(
+        Path(run_folder) if run_folder else outcome.latest_run(), **options
+    )
+    click.echo(page.with_suffix(".json").read_text(encoding="utf-8").rstrip() if as_json else str(page))
     if browse:
-        click.launch(str(wanted))
+        click.launch(str(page))
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print the figures.")
+@click.option("--out", default=".", type=click.Path(), help="Folder for compare.html and compare.json; here if unset.")
+@click.option("--open", "browse", is_flag=True, help="Open the page in a browser.")
+def compare(runs: tuple[str, ...], as_json: bool, out: str, browse: bool) -> None:
+    """Put runs on the same axes, on one page."""
+    page = import_module("assent.pipeline.reporting").compare(runs, Path(out))
+    click.echo(page.with_suffix(".json").read_text(encoding="utf-8").rstrip() if as_json else str(page))
+    if browse:
+        click.launch(str(page))
 
 
 @cli.command()
@@ -231,6 +248,19 @@ cli.add_command(label)
 def chat(model: str, against: str | None, **options: Any) -> None:
     """Talk to a model, or to two side by side."""
     import_module("assent.pipeline.chat").chat(model, against, **options)
+
+
+@cli.command()
+@click.argument("checkpoint")
+@click.option("--against", required=True, metavar="MODEL", help="The model that is released now.")
+@click.option("--suite", required=True, type=click.Path(), help="What is measured, and the limits: a YAML file.")
+@click.option("--out", required=True, metavar="FOLDER", help="Where the evidence goes and, if it passes, the model.")
+@click.option("--overwrite", is_flag=True, help="Replace what is in --out.")
+def release(checkpoint: str, against: str, suite: str, out: str, overwrite: bool) -> int:
+    """Put a checkpoint to the release gate; only one that passes is exported."""
+    passed, folder = import_module("assent.pipeline.release").release(suite, checkpoint, against, out, overwrite)
+    click.echo(f"passed: {folder / 'model'}" if passed else f"refused: the evidence is in {folder / 'release.json'}")
+    return 0 if passed else REFUSED
 
 
 # --- this installation -----------------------------------------------------------------------------------------------

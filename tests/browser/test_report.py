@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from assent.reports.compare import write_comparison
+from assent.reports.extract import extract
 from assent.reports.page import write_report
 
 pytestmark = pytest.mark.browser
@@ -41,6 +44,23 @@ def report(fixture: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def with_evidence(fixture: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run whose evaluation has everything that there can be in one, and its costs."""
+    folder = tmp_path_factory.mktemp("evidence")
+    run = fixture.write_run(folder, fixture.with_evidence())
+    write_report(run, folder / "out", "Test data", hourly_price=1.5, currency="EUR")
+    return folder / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def comparison(fixture: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    runs = [fixture.write_run(folder / name, given) for name, given in (("a", None), ("b", fixture.SENTIMENT))]
+    write_comparison([extract(run) for run in runs], ["first", "second"], folder / "out")
+    return folder / "out" / "compare.html"
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -50,19 +70,24 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+@contextmanager
+def opened(browser: Any, file: Path, width: int = 1200, scheme: str = "light") -> Iterator[Any]:
     """A page that fails the test on any console message of level error or warning, and on any request."""
-    width, scheme = getattr(request, "param", (1200, "light"))
     context = browser.new_context(viewport={"width": width, "height": 850}, color_scheme=scheme)
     page, faults = context.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("request", lambda sent: faults.append(sent.url) if sent.url != report.as_uri() else None)
-    page.goto(report.as_uri())
+    page.on("request", lambda sent: faults.append(sent.url) if sent.url != file.as_uri() else None)
+    page.goto(file.as_uri())
     yield page
     context.close()
     assert [fault for fault in faults if not fault.startswith("data:")] == []
+
+
+@pytest.fixture
+def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    with opened(browser, report, *getattr(request, "param", ())) as page:
+        yield page
 
 
 @pytest.mark.parametrize(
@@ -77,6 +102,32 @@ def test_fits_the_screen_in_light_and_dark(page: Any) -> None:
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert (ink > paper) == dark
     assert page.locator("figure svg").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize("which", ["with_evidence", "comparison"])
+def test_other_pages_fit_the_screen(browser: Any, which: str, width: int, request: pytest.FixtureRequest) -> None:
+    with opened(browser, request.getfixturevalue(which), width, "dark") as page:
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.locator("figure svg").first.is_visible()
+
+
+def test_samples_by_gain_and_by_policy(page: Any) -> None:
+    cards = page.locator("#samples-list article.sample:visible")
+    page.select_option("#which", "lost")
+    gains = [float(x) for x in cards.evaluate_all("all => all.map(each => each.dataset.gain)")]
+    assert gains
+    assert max(gains) < 0
+    assert int(page.locator("#shown").text_content().split()[-1]) < 60
+    page.select_option("#which", "all")
+    shown = page.locator("#samples-list .answer[data-policy=dpo]:visible")
+    assert shown.count() == 6
+    page.uncheck(".shown-policies input[data-policy=dpo]")
+    assert shown.count() == 0
+    page.fill("#find", "harbour")  # hidden policies stay hidden
+    assert shown.count() == 0
+    page.check(".shown-policies input[data-policy=dpo]")
+    assert shown.count() == 6
 
 
 def test_filter_and_order(page: Any) -> None:

@@ -1,71 +1,23 @@
 """The curves and scatter plots of a report, as inline SVG that takes its colours and font from the page around it.
 
-matplotlib draws with stand-in colours, each of which then becomes a CSS variable: one picture serves light, dark and
-print.  The only module here that imports matplotlib.
+It and :mod:`assent.reports.svg` alone import matplotlib.
 """
 
 from __future__ import annotations
 
-import io
-import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from assent.reports.records import Calibration, Policy, Report, Series, Training
+from assent.reports.records import Calibration, Fit, Policy, Report, RewardCurve, Series, Training
+from assent.reports.svg import VARIABLES, Picture, as_svg
 from assent.reports.wording import label
-
-_VARIABLES = {
-    "ink": "#010203", "muted": "#010204", "rule": "#010205", "paper": "#010206", "accent": "#010207",
-    "p0": "#010210", "p1": "#010211", "p2": "#010212", "p3": "#010213", "p4": "#010214", "p5": "#010215",
-}  # fmt: skip
-"""CSS variable -> the colour that stands for it while matplotlib draws."""
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": _VARIABLES["rule"],
-    "axes.labelcolor": _VARIABLES["muted"],
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "grid.color": _VARIABLES["rule"],
-    "grid.linewidth": 0.6,
-    "text.color": _VARIABLES["ink"],
-    "xtick.color": _VARIABLES["muted"],
-    "ytick.color": _VARIABLES["muted"],
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "axes.unicode_minus": True,
-}
 
 MAX_POINTS = 300
 """Points of a drawn curve; longer ones are drawn as means of equal stretches."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page: inline SVG, its heading and what it says to who cannot see it."""
-
-    title: str
-    svg: str
-    legend: tuple[tuple[str, str], ...] = ()
-    """Text and CSS variable of each colour that the heading does not explain."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +73,46 @@ def training_pictures(training: Training, panels: Sequence[Panel], ceiling: floa
         if not any(len(series.steps) > 1 for series in found.values()):
             continue
         line = ceiling if "accuracy" in panel.names else None
-        svg = _draw(
+        svg = as_svg(
             lambda axes, p=panel, f=found, c=line: _curves(axes, p, f, c), f"{label(training.stage)}: {panel.title}"
         )
         colours = dict(zip(panel.names, ("muted", "accent"), strict=False)) if len(found) > 1 else {}
         legend = [(panel.legend.get(name, name), colour) for name, colour in colours.items()]
         out.append(Picture(panel.title, svg, tuple(legend)))
+    return out
+
+
+def overlay_pictures(stage: str, runs: Mapping[str, tuple[str, Training]], panels: Sequence[Panel]) -> list[Picture]:
+    """The charts of a stage over several runs: run -> CSS variable of its colour, and its metrics.
+
+    A chart shows the last of its panel's metrics that a run has: held out rather than training.
+    """
+    out = []
+    for panel in panels:
+        found = {}
+        for run, (variable, training) in runs.items():
+            name = next((n for n in reversed(panel.names) if len(_points(training, n)) > 1), None)
+            if name is not None:
+                found[run] = (variable, training.series[name])
+        if found:
+            text = f"{label(stage)}: {panel.title} of {', '.join(found)}"
+            out.append(Picture(panel.title, as_svg(lambda axes, p=panel, f=found: _overlay(axes, p, f), text)))
+    return out
+
+
+def frontiers(runs: Sequence[tuple[str, str, Report]]) -> list[Picture]:
+    """KL against what the judge says and what the reward model says, of every policy of every run."""
+    out = []
+    for key, title in (("utility", "By the judge"), ("reward", "By the reward model it was trained on")):
+        found = [
+            (run, variable, policy)
+            for run, variable, report in runs
+            for policy in report.policies
+            if {key, "kl"} <= set(policy.figures)
+        ]
+        if len(found) > 1:
+            text = f"Score against KL of {', '.join(run for run, _, _ in runs)}. {title}"
+            out.append(Picture(title, as_svg(lambda axes, f=found, k=key: _frontier(axes, f, k), text, (4.1, 2.7))))
     return out
 
 
@@ -144,7 +130,7 @@ def frontier_pictures(report: Report) -> list[Picture]:
         if len(shown) < 2:
             continue
         trail = paths if key == "reward" else {}
-        svg = _draw(
+        svg = as_svg(
             lambda axes, s=shown, k=key, t=trail: _scatter(axes, s, k, names, t),
             f"Score against KL. {title}",
             (4.1, 2.7),
@@ -157,8 +143,101 @@ def calibration_picture(bins: Sequence[Calibration]) -> Picture:
     """Predicted against observed, with the diagonal that a calibrated model follows; areas go with the comparisons."""
     return Picture(
         "Calibration: probability it gave, and how often it came true",
-        _draw(lambda axes: _calibration(axes, bins), "Calibration of the reward model", (3.6, 2.6)),
+        as_svg(lambda axes: _calibration(axes, bins), "Calibration of the reward model", (3.6, 2.6)),
     )
+
+
+REWARDS = (("proxy", "reward that was optimised", "p2"), ("gold", "judge", "accent"))
+"""What a curve of reward against KL shows: key, words, CSS variable."""
+
+
+def reward_curve_picture(curve: RewardCurve) -> Picture | None:
+    """Gains in both rewards over KL with their fitted forms, the peak and the alarm; ``None`` for under two points."""
+    if len(curve.points) < 2:
+        return None
+    title = f"{label(curve.name)}: gain over the reference, by KL"
+    seen = [reward for reward in REWARDS if any(getattr(point, reward[0]) is not None for point in curve.points)]
+    svg = as_svg(lambda axes: _reward_curve(axes, curve, [key for key, _, _ in seen]), title, (4.6, 2.9))
+    return Picture(title, svg, tuple((words, variable) for _, words, variable in seen))
+
+
+def form(fit: Fit, d: NDArray[np.float64], kind: str) -> NDArray[np.float64]:
+    """Gain that a fitted form gives at ``d = sqrt(KL)`` [P], above 0 (Gao et al. 2022, arXiv:2210.10760, eq. 1-2)."""
+    return d * (fit.alpha - fit.beta * (d if kind == "best-of-n" else np.log(d)))
+
+
+def _reward_curve(axes: Axes, curve: RewardCurve, keys: Sequence[str]) -> None:
+    colours = {key: VARIABLES[variable] for key, _, variable in REWARDS}
+    kl = [point.kl for point in curve.points]
+    far = max(kl) * 1.04
+    d = np.linspace(1e-3, max(far, 1e-6) ** 0.5, 120)
+    for fit in curve.fits:
+        if fit.reward in keys:
+            axes.plot(d**2, form(fit, d, curve.form), color=colours[fit.reward], linewidth=1.4, alpha=0.55)
+    for key in keys:
+        there = [point for point in curve.points if getattr(point, key) is not None]
+        axes.errorbar(
+            [point.kl for point in there], [getattr(point, key) for point in there],
+            xerr=[1.96 * point.kl_se for point in there],
+            yerr=[1.96 * (getattr(point, f"{key}_se") or 0.0) for point in there],
+            fmt="o", color=colours[key], markersize=4.5, elinewidth=1.0, markeredgecolor=VARIABLES["paper"],
+        )  # fmt: skip
+        raised = [point for point in there if point.label == curve.raised_at]
+        if key == "gold" and raised:
+            axes.plot(raised[0].kl, getattr(raised[0], key), "o", markersize=11, markerfacecolor="none",
+                      markeredgecolor=VARIABLES["ink"])  # fmt: skip
+            _note(axes, "alarm", raised[0].kl, getattr(raised[0], key), -14)
+    gold = next((fit for fit in curve.fits if fit.reward == "gold" and fit.reached and fit.peak_kl), None)
+    if gold is not None and gold.peak_kl is not None and "gold" in keys:
+        axes.axvline(gold.peak_kl, color=VARIABLES["ink"], linewidth=0.9, linestyle=(0, (4, 3)))
+        top = float(form(gold, np.array([gold.peak_kl**0.5]), curve.form)[0])
+        _note(axes, f"peak at {gold.peak_kl:.1f}", gold.peak_kl, top, 8)
+    axes.set_xlabel("KL from the reference, nats")
+    axes.set_ylabel("gain")
+    axes.margins(y=0.14)
+
+
+def _note(axes: Axes, text: str, x: float, y: float, up: float) -> None:
+    axes.annotate(text, (x, y), (6, up), textcoords="offset points", fontsize=8, color=VARIABLES["ink"])
+
+
+def _points(training: Training, name: str) -> tuple[float, ...]:
+    return training.series[name].steps if name in training.series else ()
+
+
+def _overlay(axes: Axes, panel: Panel, found: Mapping[str, tuple[str, Series]]) -> None:
+    scale = 100 if panel.percent else 1
+    for variable, series in found.values():
+        _line(axes, np.asarray(series.steps), scale * np.asarray(series.values), VARIABLES[variable])
+    if panel.percent:
+        axes.set_ylabel("%")
+    axes.set_xlabel("step")
+    axes.margins(y=0.12)
+
+
+def _line(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: str) -> None:
+    """A curve; a long one that jitters faintly, under its running mean."""
+    if len(x) > 40 and _rough(y):
+        axes.plot(*_thinned(x, y), color=colour, linewidth=0.7, alpha=0.35)
+        y = _smoothed(y)
+    axes.plot(*_thinned(x, y), color=colour, linewidth=1.7, solid_capstyle="round")
+    axes.plot(x[-1], y[-1], "o", color=colour, markersize=4)
+
+
+def _frontier(axes: Axes, found: Sequence[tuple[str, str, Policy]], key: str) -> None:
+    for _, variable, policy in found:
+        figures, colour = policy.figures, VARIABLES[variable]
+        axes.errorbar(
+            figures["kl"], figures[key], xerr=1.96 * figures.get("kl_se", 0), yerr=1.96 * figures.get(f"{key}_se", 0),
+            fmt="o", color=colour, markersize=6, elinewidth=1.1, markeredgecolor=VARIABLES["paper"],
+        )  # fmt: skip
+        axes.annotate(
+            label(policy.name), (figures["kl"], figures[key]), (0, 7), textcoords="offset points", ha="center",
+            color=colour, fontsize=8,
+        )  # fmt: skip
+    axes.set_xlabel("KL from the reference, nats")
+    axes.set_ylabel("score")
+    axes.margins(0.14, 0.2)
 
 
 def _curves(axes: Axes, panel: Panel, found: Mapping[str, Series], ceiling: float | None) -> None:
@@ -166,17 +245,13 @@ def _curves(axes: Axes, panel: Panel, found: Mapping[str, Series], ceiling: floa
     for name, series in found.items():
         x, y = np.asarray(series.steps), scale * np.asarray(series.values)
         first = name == panel.names[0] and len(found) > 1
-        colour = _VARIABLES["muted" if first else "accent"]
-        if len(x) > 40 and _rough(y):
-            axes.plot(*_thinned(x, y), color=colour, linewidth=0.7, alpha=0.35)
-            y = _smoothed(y)
-        axes.plot(*_thinned(x, y), color=colour, linewidth=1.7, solid_capstyle="round")
-        axes.plot(x[-1], y[-1], "o", color=colour, markersize=4)
+        colour = VARIABLES["muted" if first else "accent"]
+        _line(axes, x, y, colour)
     if ceiling is not None:
-        axes.axhline(scale * ceiling, color=_VARIABLES["ink"], linewidth=1, linestyle=(0, (4, 3)))
+        axes.axhline(scale * ceiling, color=VARIABLES["ink"], linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(
             f"ceiling {scale * ceiling:.1f}", (0, scale * ceiling), (2, 3), xycoords=("axes fraction", "data"),
-            textcoords="offset points", fontsize=8, color=_VARIABLES["ink"],
+            textcoords="offset points", fontsize=8, color=VARIABLES["ink"],
         )  # fmt: skip
     if panel.percent:
         axes.set_ylabel("%")
@@ -194,14 +269,14 @@ def _scatter(
     for name, series in trails.items():
         if name in names:
             kl, reward = _common(series["kl"], series["reward_mean"])
-            colour = _VARIABLES[policy_variable(names, name)]
+            colour = VARIABLES[policy_variable(names, name)]
             axes.plot(*_thinned(_smoothed(kl), _smoothed(reward)), color=colour, linewidth=1.2, alpha=0.4)
     for policy in policies:
-        colour = _VARIABLES[policy_variable(names, policy.name)]
+        colour = VARIABLES[policy_variable(names, policy.name)]
         x, y = policy.figures["kl"], policy.figures[key]
         axes.errorbar(
             x, y, xerr=1.96 * policy.figures.get("kl_se", 0), yerr=1.96 * policy.figures.get(f"{key}_se", 0),
-            fmt="o", color=colour, markersize=8, elinewidth=1.2, markeredgecolor=_VARIABLES["paper"],
+            fmt="o", color=colour, markersize=8, elinewidth=1.2, markeredgecolor=VARIABLES["paper"],
         )  # fmt: skip
         axes.annotate(
             label(policy.name), (x, y), (0, 9), textcoords="offset points", ha="center", color=colour, fontweight="bold"
@@ -213,45 +288,16 @@ def _scatter(
 
 def _calibration(axes: Axes, bins: Sequence[Calibration]) -> None:
     low = min([0.5, *(row.predicted for row in bins), *(row.observed for row in bins)])
-    axes.plot([100 * low, 100], [100 * low, 100], color=_VARIABLES["rule"], linewidth=1.2)
+    axes.plot([100 * low, 100], [100 * low, 100], color=VARIABLES["rule"], linewidth=1.2)
     most = max(row.n for row in bins)
-    axes.plot([100 * row.predicted for row in bins], [100 * row.observed for row in bins], color=_VARIABLES["accent"])
+    axes.plot([100 * row.predicted for row in bins], [100 * row.observed for row in bins], color=VARIABLES["accent"])
     axes.scatter(
         [100 * row.predicted for row in bins], [100 * row.observed for row in bins],
-        s=[16 + 60 * row.n / most for row in bins], color=_VARIABLES["accent"],
-        edgecolors=_VARIABLES["paper"], zorder=3,
+        s=[16 + 60 * row.n / most for row in bins], color=VARIABLES["accent"],
+        edgecolors=VARIABLES["paper"], zorder=3,
     )  # fmt: skip
     axes.set_xlabel("predicted, %")
     axes.set_ylabel("observed, %")
-
-
-def _draw(fill: Callable[[Axes], None], text: str, size: tuple[float, float] = (3.6, 2.1)) -> str:
-    """One chart of ``size`` inches as SVG without fixed size, with ``text`` for screen readers."""
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": text}):
-        figure = Figure(figsize=size, layout="constrained")
-        axes = figure.add_subplot()
-        fill(axes)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _for_page(out.getvalue(), text)
-
-
-def _for_page(svg: str, text: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for variable, colour in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable})")
-    # Ids are one name space over the whole page.
-    prefix = f"g{zlib.crc32(text.encode()):08x}-"
-    svg = re.sub(r'(\bid="|url\(#|href="#)', lambda match: match.group(1) + prefix, svg)
-    box = re.search(r'viewBox="([^"]+)"', svg)
-    shape = box.group(1) if box else "0 0 260 150"
-    safe = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    head = (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{shape}" role="img" aria-label="{safe}">'
-    )
-    return head + svg[svg.index(">") + 1 :]
 
 
 def _smoothed(y: NDArray[np.float64]) -> NDArray[np.float64]:

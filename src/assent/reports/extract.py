@@ -6,20 +6,18 @@ is there and cannot be read is an error that names it; a torn last line of a log
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from assent.errors import RunError
-from assent.evaluation.win_rates import WinRate
+from assent.reports.evidence import read_evidence, read_match
+from assent.reports.reading import mapping, number, optional, read_lines, read_object
 from assent.reports.records import (
     Annotator,
     Calibration,
     Feedback,
-    Match,
     PhaseTime,
     Policy,
     Report,
@@ -32,8 +30,6 @@ from assent.reports.records import (
     main_policy,
 )
 from assent.reports.reward_quality import read_quality
-
-T = TypeVar("T")
 
 
 def extract(run_dir: Path, title: str = "", extra_seconds: float = 0.0) -> Report:
@@ -69,7 +65,7 @@ def find_stages(run_dir: Path) -> dict[str, Path]:
 
 def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, ...]:
     """The stages of the named folders, each after those that it reads; otherwise in order of creation."""
-    manifests = {name: _read_object(path / "manifest.json") for name, path in folders.items()}
+    manifests = {name: read_object(path / "manifest.json") for name, path in folders.items()}
     identities = {str(m["identity"]): name for name, m in manifests.items() if m.get("identity")}
     resolved = {path.resolve(): name for name, path in folders.items()}
     stages = {}
@@ -79,7 +75,7 @@ def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, .
             for text in [*_strings(manifest.get("inputs")), *_strings(manifest.get("settings"))]
             if (source := _source(text, run_dir, identities, resolved)) and source != name
         }
-        seconds = _number(manifest.get("wall_seconds"))
+        seconds = number(manifest.get("wall_seconds"))
         stages[name] = StageRun(
             name=name,
             kind=str(manifest.get("kind") or name),
@@ -88,8 +84,8 @@ def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, .
             tokens_per_second=read_throughput(folders[name] / "timing.jsonl"),
             phases=read_phases(folders[name] / "timing.jsonl"),
             created=manifest.get("created"),
-            settings=_mapping(manifest.get("settings")),
-            metrics=_mapping(manifest.get("metrics")),
+            settings=mapping(manifest.get("settings")),
+            metrics=mapping(manifest.get("metrics")),
             inputs=_inputs(manifest.get("inputs")),
             versions=_versions(manifest),
             seed=manifest.get("seed"),
@@ -102,13 +98,13 @@ def read_stages(run_dir: Path, folders: Mapping[str, Path]) -> tuple[StageRun, .
 def read_training(stage: StageRun, folder: Path) -> Training:
     """The metrics of one training stage; values that are not finite numbers are left out."""
     points: dict[str, dict[float, float]] = {}
-    for row in _read_lines(folder / "metrics.jsonl"):
-        step = _number(row.get("step"))
+    for row in read_lines(folder / "metrics.jsonl"):
+        step = number(row.get("step"))
         for name, value in row.items():
-            number = _number(value)
-            if name != "step" and step is not None and number is not None:
+            found = number(value)
+            if name != "step" and step is not None and found is not None:
                 # A step that a resumed run took again replaces what the killed run had logged.
-                points.setdefault(name, {})[step] = number
+                points.setdefault(name, {})[step] = found
     series = {}
     for name, found in points.items():
         steps = sorted(found)
@@ -118,7 +114,7 @@ def read_training(stage: StageRun, folder: Path) -> Training:
 
 def read_throughput(path: Path) -> float | None:
     """Tokens per second over all rows of a ``timing.jsonl``; ``None`` when it is missing or has none."""
-    rows = [(_number(row.get("tokens")), _number(row.get("seconds"))) for row in _read_lines(path)]
+    rows = [(number(row.get("tokens")), number(row.get("seconds"))) for row in read_lines(path)]
     whole = [(tokens, seconds) for tokens, seconds in rows if tokens is not None and seconds is not None]
     seconds = sum(seconds for _, seconds in whole)
     tokens = sum(tokens for tokens, _ in whole)
@@ -128,18 +124,18 @@ def read_throughput(path: Path) -> float | None:
 def read_phases(path: Path) -> tuple[PhaseTime, ...]:
     """The phases of a ``timing.jsonl``, summed over its rows."""
     rows: dict[str, list[Mapping[str, Any]]] = {}
-    for row in _read_lines(path):
-        for name, found in _mapping(row.get("phases")).items():
-            rows.setdefault(name, []).append(_mapping(found))
+    for row in read_lines(path):
+        for name, found in mapping(row.get("phases")).items():
+            rows.setdefault(name, []).append(mapping(found))
 
     def total(name: str, key: str) -> float:
-        return sum(_number(row.get(key)) or 0.0 for row in rows[name])
+        return sum(number(row.get(key)) or 0.0 for row in rows[name])
 
     out: list[PhaseTime] = []
     for name in rows:
         seconds, flops = total(name, "seconds"), total(name, "flops")
         # A share is flops / (seconds * peak): the peak's seconds are what the shares weigh together by.
-        at_peak = sum((_number(row.get("share")) or 0.0) * (_number(row.get("seconds")) or 0.0) for row in rows[name])
+        at_peak = sum((number(row.get("share")) or 0.0) * (number(row.get("seconds")) or 0.0) for row in rows[name])
         share = at_peak / seconds if at_peak and seconds else None
         out.append(PhaseTime(name, seconds, total(name, "tokens"), flops, share))
     return tuple(out)
@@ -148,11 +144,11 @@ def read_phases(path: Path) -> tuple[PhaseTime, ...]:
 def read_evaluation(report: Report, folder: Path) -> Report:
     """The report with what the evaluate stage found."""
     path = folder / "evaluation.json"
-    found = _read_object(path)
+    found = read_object(path)
     try:
         policies = tuple(
-            Policy(name, {key: number for key, value in figures.items() if (number := _number(value)) is not None})
-            for name, figures in _mapping(found.get("policies")).items()
+            Policy(name, {key: size for key, value in figures.items() if (size := number(value)) is not None})
+            for name, figures in mapping(found.get("policies")).items()
         )
         reference = str(found.get("reference") or ("sft" if any(p.name == "sft" for p in policies) else ""))
         main = main_policy(policies, reference)
@@ -162,34 +158,28 @@ def read_evaluation(report: Report, folder: Path) -> Report:
             judge_kind=str(found.get("judge_kind") or ""),
             reference=reference,
             policies=policies,
-            matches=tuple(_match(row) for row in found.get("win_rates") or ()),
-            reward_model=_optional(found.get("reward_model"), _reward_model),
-            feedback=_optional(found.get("feedback"), _feedback),
+            matches=tuple(read_match(row) for row in found.get("win_rates") or ()),
+            evidence=read_evidence(found),
+            reward_model=optional(found.get("reward_model"), _reward_model),
+            feedback=_covered(optional(found.get("feedback"), _feedback), report.stages),
             samples=tuple(
-                _sample(row, main.name if main else "", reference) for row in _read_lines(folder / "samples.jsonl")
+                _sample(row, main.name if main else "", reference) for row in read_lines(folder / "samples.jsonl")
             ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RunError(f"{path}: not an evaluation that this version writes ({error!r}); evaluate again") from None
 
 
-def _match(row: Mapping[str, Any]) -> Match:
-    counts = {name: int(row.get(name) or 0) for name in ("wins", "ties", "losses")}
-    n = int(row.get("n") or sum(counts.values()))
-    result = WinRate(**counts, rate=float(row["rate"]), low=float(row["low"]), high=float(row["high"]), n=n)
-    return Match(str(row["policy"]), str(row["against"]), result)
-
-
 def _reward_model(row: Mapping[str, Any]) -> RewardModel | None:
-    accuracy = _number(row.get("accuracy"))
+    accuracy = number(row.get("accuracy"))
     if accuracy is None:
         return None
     return RewardModel(
         accuracy=accuracy,
-        low=_number(row.get("low")),
-        high=_number(row.get("high")),
-        ceiling=_number(row.get("ceiling")),
-        n=_optional(row.get("n"), int),
+        low=number(row.get("low")),
+        high=number(row.get("high")),
+        ceiling=number(row.get("ceiling")),
+        n=optional(row.get("n"), int),
         calibration=tuple(
             Calibration(float(each["predicted"]), float(each["observed"]), int(each["n"]))
             for each in row.get("calibration") or ()
@@ -201,40 +191,48 @@ def _reward_model(row: Mapping[str, Any]) -> RewardModel | None:
 def _feedback(row: Mapping[str, Any]) -> Feedback:
     return Feedback(
         annotators=tuple(
-            Annotator(str(each["name"]), int(each["answers"]), _number(each.get("agreement_with_truth")))
+            Annotator(str(each["name"]), int(each["answers"]), number(each.get("agreement_with_truth")))
             for each in row.get("annotators") or ()
         ),
-        rankings=_optional(row.get("rankings"), int),
-        comparisons=_optional(row.get("comparisons"), int),
-        ties_share=_number(row.get("ties_share")),
-        failed_share=_number(row.get("failed_share")),
-        alpha=_number(row.get("alpha")),
-        simulated=_optional(row.get("simulated"), bool),
+        rankings=optional(row.get("rankings"), int),
+        comparisons=optional(row.get("comparisons"), int),
+        ties_share=number(row.get("ties_share")),
+        failed_share=number(row.get("failed_share")),
+        alpha=number(row.get("alpha")),
+        simulated=optional(row.get("simulated"), bool),
     )
+
+
+def _covered(feedback: Feedback | None, stages: Sequence[StageRun]) -> Feedback | None:
+    """With how much of what was asked was answered, from the stages that asked."""
+    asked = [stage.metrics for stage in stages if number(stage.metrics.get("questions"))]
+    if feedback is None or not asked:
+        return feedback
+    questions, answered = (int(sum(number(m.get(key)) or 0 for m in asked)) for key in ("questions", "answered"))
+    return replace(feedback, questions=questions, answered=answered)
 
 
 def _sample(row: Mapping[str, Any], main: str, reference: str) -> Sample:
     completions = {}
-    for name, each in _mapping(row.get("completions")).items():
-        tokens, kl = tuple(each.get("tokens") or ()), tuple(_number(x) or 0.0 for x in each.get("token_kl") or ())
+    for name, each in mapping(row.get("completions")).items():
+        tokens, kl = tuple(each.get("tokens") or ()), tuple(number(x) or 0.0 for x in each.get("token_kl") or ())
         whole = len(tokens) == len(kl)
         completions[name] = SampleText(
             text=str(each.get("text") or ""),
-            utility=_number(each.get("utility")),
-            reward=_number(each.get("reward")),
+            utility=number(each.get("utility")),
+            reward=number(each.get("reward")),
             tokens=tokens if whole else (),
             token_kl=kl if whole else (),
         )
-    return Sample(str(row.get("prompt") or ""), completions, _gain(completions.get(main), completions.get(reference)))
+    mine, theirs = completions.get(main), completions.get(reference)
+    by_judge, by_reward = _gain(mine, theirs, "utility"), _gain(mine, theirs, "reward")
+    gain = by_reward if by_judge is None else by_judge
+    return Sample(str(row.get("prompt") or ""), completions, gain, None if by_judge is None else by_reward)
 
 
-def _gain(mine: SampleText | None, theirs: SampleText | None) -> float | None:
-    if mine is None or theirs is None:
-        return None
-    for a, b in ((mine.utility, theirs.utility), (mine.reward, theirs.reward)):
-        if a is not None and b is not None:
-            return a - b
-    return None
+def _gain(mine: SampleText | None, theirs: SampleText | None, by: str) -> float | None:
+    a, b = getattr(mine, by, None), getattr(theirs, by, None)
+    return None if a is None or b is None else a - b
 
 
 def _inputs(found: Any) -> dict[str, str]:
@@ -248,7 +246,7 @@ def _inputs(found: Any) -> dict[str, str]:
 def _versions(manifest: Mapping[str, Any]) -> dict[str, Any]:
     code = {"assent": manifest["code"]} if manifest.get("code") else {}
     named = {name: manifest[name] for name in ("hardware",) if manifest.get(name)}
-    return {**code, **_mapping(manifest.get("packages")), **_mapping(manifest.get("versions")), **named}
+    return {**code, **mapping(manifest.get("packages")), **mapping(manifest.get("versions")), **named}
 
 
 def _is_stage(path: Path) -> bool:
@@ -297,54 +295,3 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for each in value:
             yield from _strings(each)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty when the file is not there."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path}: cannot be read as JSON ({error}); run the stage again") from None
-    if not isinstance(found, dict):
-        raise RunError(f"{path}: expected a JSON object; run the stage again")
-    return found
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a JSON Lines file; empty when the file is not there."""
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # splitlines would also cut at U+2028
-    except FileNotFoundError:
-        return []
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise RunError(f"{path}, line {number}: not JSON; run the stage again") from None
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
-
-
-def _number(value: Any) -> float | None:
-    """A finite number, or ``None`` for anything else (JSON's ``NaN`` included)."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _optional(value: Any, build: Callable[[Any], T]) -> T | None:
-    return None if value is None else build(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from assent.reports.records import Report, Sample, SampleText
 from assent.reports.summary import figures, judge_phrase, reference_match, verdict
 
 if TYPE_CHECKING:
-    from assent.reports.draw import Picture
+    from assent.reports.svg import Picture
 
 MAX_SAMPLES = 120
 """Samples on the page: evenly taken over the order in which they were evaluated."""
@@ -50,6 +50,26 @@ MEASURES = (
 )
 
 
+MORE_MEASURES = (
+    Measure("toxicity_rate", "Toxic", "share of answers", 1, True),
+    Measure("refusal_rate", "Refused", "share that begins by refusing", 1, True),
+    Measure("degenerate_share", "Degenerate", "empty, going round in circles, or signs instead of words", 1, True),
+    Measure("repetition", "Repetition", "share of three-word runs said before in the same answer", 1, True),
+    Measure("self_bleu", "Self-BLEU", "how much the answers are like one another"),
+    Measure("token_entropy", "Entropy", "nats a token"),
+    Measure("held_out_perplexity", "Perplexity on held-out text", "what alignment cost: lower is better"),
+    Measure("reward_length_correlation", "Reward and length", "correlation over answers"),
+    Measure("utility_length_correlation", "Judge and length", "the same by the judge"),
+    Measure("bleu", "BLEU", "against reference answers", 1),
+    Measure("chrf", "chrF", "against reference answers", 1),
+    Measure("rouge_l", "ROUGE-L", "against reference answers"),
+    Measure("exact_match", "Exact match", "with reference answers", 1, True),
+    Measure("f1", "F1", "of words, against reference answers"),
+    Measure("reference_loss", "Loss of the references", "nats a token: lower is better"),
+)
+"""What else changed; the results of standard tasks, ``TASK/METRIC``, come after."""
+
+
 @dataclass(frozen=True, slots=True)
 class Curves:
     """The charts of one training stage; ``more`` are folded away."""
@@ -60,28 +80,71 @@ class Curves:
     more: Sequence[Picture]
 
 
-def write_report(run_dir: Path, out_dir: Path, title: str = "", extra_seconds: float = 0.0) -> dict[str, Any]:
+def write_report(
+    run_dir: Path,
+    out_dir: Path,
+    title: str = "",
+    extra_seconds: float = 0.0,
+    hourly_price: float | None = None,
+    currency: str = "",
+) -> dict[str, Any]:
     """Write ``report.html`` and ``report.json`` on the run in ``run_dir`` into ``out_dir``; returns the JSON figures.
 
     ``title`` heads the page (the run's name when empty).  ``extra_seconds`` of wall time are added to those that the
-    stages' manifests give.  Both files are written aside and renamed: a reader never sees half a page.  Raises
-    :class:`~assent.errors.RunError` when the run holds no stage or a damaged file.
+    stages' manifests give; an hour of the machine costs ``hourly_price`` in ``currency``.  Both files are written aside
+    and renamed: a reader never sees half a page.  Raises :class:`~assent.errors.RunError` when the run holds no stage
+    or a damaged file.
     """
     report = extract(run_dir, title, extra_seconds)
+    report = replace(report, hourly_price=hourly_price, currency=currency)
     found = figures(report)
     page = render(report)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    for name, text in (("report.html", page), ("report.json", json.dumps(found, indent=2) + "\n")):
-        aside = out_dir / f".{name}.part"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(out_dir / name)
+    write_page(out_dir, {"report.html": page, "report.json": json.dumps(found, indent=2) + "\n"})
     return found
+
+
+def write_page(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write the named files into a folder, each aside and renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        aside = folder / f".{name}.part"
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(folder / name)
 
 
 def render(report: Report) -> str:
     """The page as HTML text, with everything that it needs inside."""
     from assent.reports.draw import policy_variable  # matplotlib: only where pictures are drawn
 
+    names = [policy.name for policy in report.policies]
+    shown, scale = _some(report.samples), _scale(report.samples)
+    upstream = {stage.name: stage.upstream for stage in report.stages}
+    return (
+        templates()
+        .get_template("report.html")
+        .render(
+            report=report,
+            verdict=verdict(report),
+            match=reference_match(report, report.main) if report.main else None,
+            match_of={policy.name: reference_match(report, policy) for policy in report.policies},
+            measures=_measured(MEASURES, report),
+            more_measures=_measured([*MORE_MEASURES, *_tasks(report)], report),
+            elo=_ratings_scale(report),
+            colour={name: policy_variable(names, name) for name in names},
+            samples=[(sample, spans(sample, scale)) for sample in shown],
+            scale=scale,
+            judge=judge_phrase(report),
+            sampled_kl=any(any(text.token_kl) for sample in shown for text in sample.completions.values()),
+            layouts={"across": lay_out(upstream), "down": lay_out(upstream, across=False)},
+            slowest=max((stage.seconds or 0 for stage in report.stages), default=0) or 1,
+            wording=wording,
+            **_pictures(report),
+        )
+    )
+
+
+def templates() -> Environment:
+    """The pages' templates, with the filters that they use."""
     environment = Environment(
         loader=PackageLoader("assent.reports"),
         autoescape=True,
@@ -93,26 +156,24 @@ def render(report: Report) -> str:
         environment.filters[name] = getattr(wording, name)
     environment.filters["svg"] = Markup
     environment.filters["flat"] = flat
-    environment.filters["day"] = _day
-    names = [policy.name for policy in report.policies]
-    shown, scale = _some(report.samples), _scale(report.samples)
-    upstream = {stage.name: stage.upstream for stage in report.stages}
-    return environment.get_template("report.html").render(
-        report=report,
-        verdict=verdict(report),
-        match=reference_match(report, report.main) if report.main else None,
-        match_of={policy.name: reference_match(report, policy) for policy in report.policies},
-        measures=[m for m in MEASURES if any(m.key in policy.figures for policy in report.policies)],
-        colour={name: policy_variable(names, name) for name in names},
-        samples=[(sample, spans(sample, scale)) for sample in shown],
-        scale=scale,
-        judge=judge_phrase(report),
-        sampled_kl=any(any(text.token_kl) for sample in shown for text in sample.completions.values()),
-        layouts={"across": lay_out(upstream), "down": lay_out(upstream, across=False)},
-        slowest=max((stage.seconds or 0 for stage in report.stages), default=0) or 1,
-        wording=wording,
-        **_pictures(report),
-    )
+    environment.filters["day"] = day
+    return environment
+
+
+def _measured(measures: Sequence[Measure], report: Report) -> list[Measure]:
+    return [measure for measure in measures if any(measure.key in policy.figures for policy in report.policies)]
+
+
+def _tasks(report: Report) -> list[Measure]:
+    """The standard tasks that were measured."""
+    names = dict.fromkeys(key for policy in report.policies for key in policy.figures if "/" in key)
+    return [Measure(name, name.replace("/", ", "), "standard task", 3) for name in names]
+
+
+def _ratings_scale(report: Report) -> tuple[float, float]:
+    """Least and greatest Elo that the track shows."""
+    bounds = [0.0, *(x for rating in report.evidence.ratings for x in (rating.low, rating.high))]
+    return min(bounds), max(max(bounds), min(bounds) + 1)
 
 
 def _pictures(report: Report) -> dict[str, Any]:
@@ -129,6 +190,7 @@ def _pictures(report: Report) -> dict[str, Any]:
     bins = report.reward_model.calibration if report.reward_model else ()
     return {
         "frontier": draw.frontier_pictures(report),
+        "reward_curves": [(c, p) for c in report.evidence.curves if (p := draw.reward_curve_picture(c))],
         "curves": curves,
         "calibration": draw.calibration_picture(bins) if bins else None,
     }
@@ -203,7 +265,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
     return out
 
 
-def _day(created: Any) -> str:
+def day(created: Any) -> str:
     """A manifest's time of creation (seconds since the epoch, or ISO text) as ``2026-05-28 20:26 UTC``."""
     if isinstance(created, (int, float)) and math.isfinite(created):
         return datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -49,6 +49,13 @@ class StageRun:
     """Names of the stages of this run whose artifacts it read."""
     finished: bool = True
 
+    @property
+    def share(self) -> float | None:
+        """Of the machine's peak, over the phases whose work is counted; ``None`` where it was not measured."""
+        counted = [(phase.share, phase.seconds) for phase in self.phases if phase.share is not None]
+        seconds = sum(seconds for _, seconds in counted)
+        return sum(share * seconds for share, seconds in counted) / seconds if seconds else None
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -82,6 +89,138 @@ class Match:
     policy: str
     against: str
     result: WinRate
+    length_controlled: tuple[float, float, float] | None = None
+    """Rate, low and high as they would be at equal lengths; ``None`` where that was not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Win rates by a further judge."""
+
+    judge: str
+    kind: str
+    """``people``, ``simulated``, ``model``, ``mixed``, or ``proxy``: the reward that was optimised."""
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """A policy's strength in points of Elo above the reference, with its 95 % interval."""
+
+    policy: str
+    elo: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A checkpoint: KL from the reference in nats, and what it gained over it.  ``gold`` is ``None`` without judge."""
+
+    label: str
+    kl: float
+    kl_se: float
+    proxy: float
+    proxy_se: float
+    gold: float | None = None
+    gold_se: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A published form of over-optimisation, fitted to gains over ``d = sqrt(KL)``."""
+
+    reward: str
+    """``proxy`` or ``gold``."""
+    alpha: float
+    beta: float
+    peak_kl: float | None = None
+    """In nats; ``None`` where the fit does not turn, and ``peak_low`` and ``peak_high`` where nothing bounds it."""
+    peak_low: float | None = None
+    peak_high: float | None = None
+    reached: bool = False
+    """Whether some checkpoint lies beyond the peak."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The checkpoint that the judge likes best, and what going on cost: ``loss`` with its 95 % interval."""
+
+    label: str
+    kl: float
+    loss: float
+    low: float
+    high: float
+    advised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RewardCurve:
+    """Reward against KL along one training, or for best of n."""
+
+    name: str
+    form: str
+    """``rl`` or ``best-of-n``."""
+    points: tuple[CurvePoint, ...]
+    fits: tuple[Fit, ...] = ()
+    stopping: Stopping | None = None
+    watched: bool = False
+    """Whether the alarm for reward hacking looked at it."""
+    raised_at: str | None = None
+    """Label of the first checkpoint at which the alarm was raised; ``None`` at none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exploited:
+    """A prompt on which a policy gained reward and lost by the judge."""
+
+    policy: str
+    prompt: str
+    text: str
+    reference_text: str
+    proxy_gain: float
+    gold_gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupGap:
+    """How far a policy's answers about one group lie from those about the others of its axis, by one score."""
+
+    policy: str
+    score: str
+    axis: str
+    group: str
+    gap: float
+    low: float
+    high: float
+    clear: bool
+    """Whether the interval leaves zero out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAccuracy:
+    """How often the reward prefers what the judge prefers, between a policy's answers and the reference's."""
+
+    policy: str
+    accuracy: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an evaluation says beyond its figures and win rates; each part is empty where it was not asked for."""
+
+    judges: tuple[Judged, ...] = ()
+    ratings: tuple[Rating, ...] = ()
+    curves: tuple[RewardCurve, ...] = ()
+    exploited: tuple[Exploited, ...] = ()
+    gaps: tuple[GroupGap, ...] = ()
+    accuracies: tuple[SampleAccuracy, ...] = ()
+    prompts: int | None = None
+    detectable: float | None = None
+    """Distance from one half that so many prompts would show in 80 of 100 evaluations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +267,9 @@ class Feedback:
     """Krippendorff's alpha between annotators, 1 at full agreement."""
     simulated: bool | None = None
     """Whether programs gave the answers, not people."""
+    questions: int | None = None
+    answered: int | None = None
+    """Of the ``questions``, by anyone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +292,13 @@ class Sample:
     gain: float | None = None
     """Score of the main policy minus that of the reference, by the judge or else by the reward model; ``None`` where
     one of the two is missing."""
+    proxy_gain: float | None = None
+    """The same by the reward model, where ``gain`` is by the judge."""
+
+    @property
+    def exploited(self) -> bool:
+        """Whether the reward model liked better what the judge liked less."""
+        return self.proxy_gain is not None and self.gain is not None and self.proxy_gain > 0 > self.gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +316,19 @@ class Report:
     """The policy that the others are measured against; empty when nothing was evaluated."""
     policies: tuple[Policy, ...] = ()
     matches: tuple[Match, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
     reward_model: RewardModel | None = None
     feedback: Feedback | None = None
     samples: tuple[Sample, ...] = ()
     extra_seconds: float = 0.0
     """Wall time to add to that of the stages, such as the report's own."""
+    hourly_price: float | None = None
+    """What an hour of the machine costs; ``None``: nothing is said of costs."""
+    currency: str = ""
+
+    def cost(self, seconds: float | None) -> float | None:
+        """What so much of the machine's time costs; ``None`` without time or price."""
+        return None if seconds is None or self.hourly_price is None else seconds / 3600 * self.hourly_price
 
     @property
     def main(self) -> Policy | None:

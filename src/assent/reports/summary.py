@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from assent.reports.records import Match, PhaseTime, Policy, Report
-from assent.reports.wording import count, interval, label, number, share
+from assent.reports.records import Match, PhaseTime, Policy, Report, StageRun
+from assent.reports.wording import at_step, count, interval, label, number, share
 
 PERPLEXITY_LIMIT = 1.5
 """Perplexity under the pretrained model, against that of the reference, above which text no longer looks like it."""
@@ -48,7 +48,7 @@ def verdict(report: Report) -> Verdict:
         parts = _positive(main, base)
     else:
         parts, judged = [(f"{label(main.name)} was evaluated", False)], []
-    cautions = _cautions(main, base, match)
+    cautions = (*_cautions(main, base, match), *_evidence_cautions(report, main, match))
     return Verdict((*parts, *at_kl, *judged, (".", False)), _basis(report, match), cautions)
 
 
@@ -76,12 +76,47 @@ def figures(report: Report) -> dict[str, Any]:
         out["reward_model_accuracy"] = report.reward_model.accuracy
         out["reward_model_ceiling"] = report.reward_model.ceiling
     out["wall_seconds"] = report.wall_seconds
+    out["cost"] = report.cost(report.wall_seconds)
+    out["stages"] = {stage.name: row for stage in report.stages if (row := _stage_row(report, stage))} or None
     out["phases"] = {stage.name: _phase_rows(stage.phases) for stage in report.stages if stage.phases} or None
     if report.policies:
         out["policies"] = {policy.name: dict(policy.figures) for policy in report.policies}
     if report.matches:
         out["win_rates"] = [_match_row(match) for match in report.matches]
+    out |= _evidence_figures(report)
+    if report.feedback is not None:
+        out["feedback"] = {name: value for name, value in asdict(report.feedback).items() if value is not None}
     return {name: value for name, value in out.items() if value is not None}
+
+
+def _stage_row(report: Report, stage: StageRun) -> dict[str, float]:
+    row = {
+        "seconds": stage.seconds,
+        "tokens_per_second": stage.tokens_per_second,
+        "share": stage.share,
+        "cost": report.cost(stage.seconds),
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _evidence_figures(report: Report) -> dict[str, Any]:
+    found, out = report.evidence, {}
+    if found.judges:
+        out["judges"] = [
+            {"judge": each.judge, "kind": each.kind, "win_rates": [_match_row(match) for match in each.matches]}
+            for each in found.judges
+        ]
+    if found.ratings:
+        out["ratings"] = {each.policy: {"elo": each.elo, "low": each.low, "high": each.high} for each in found.ratings}
+    watched = [curve for curve in found.curves if curve.watched]
+    if watched:
+        out["alarm"] = {curve.name: curve.raised_at for curve in watched}
+    if found.curves:
+        out["peak_kl"] = {c.name: fit.peak_kl for c in found.curves for fit in c.fits if fit.reward == "gold"}
+        out["early_stopping"] = {c.name: c.stopping.label for c in found.curves if c.stopping and c.stopping.advised}
+    if found.gaps:
+        out["clear_gaps"] = sum(gap.clear for gap in found.gaps)
+    return out
 
 
 def _phase_rows(phases: Sequence[PhaseTime]) -> dict[str, dict[str, float]]:
@@ -101,7 +136,9 @@ def _match_row(match: Match) -> dict[str, Any]:
         "high": r.high,
         "n": r.n,
     }
-    return {"policy": match.policy, "against": match.against, **counts}
+    ends = ("", "_low", "_high")
+    equal = {f"length_controlled{end}": x for end, x in zip(ends, match.length_controlled or (), strict=False)}
+    return {"policy": match.policy, "against": match.against, **counts, **equal}
 
 
 def _won(match: Match) -> list[tuple[str, bool]]:
@@ -149,9 +186,11 @@ def _basis(report: Report, match: Match | None) -> tuple[str, ...]:
     said = []
     if match is not None:
         r = match.result
+        told = report.evidence.detectable
+        could = f" So many find a rate of {share(0.5 + told, 0)} four times in five." if told else ""
         said.append(
             f"{count(r.n)} comparisons: {count(r.wins)} won, {count(r.ties)} tied, {count(r.losses)} lost; "
-            "a tie counts half."
+            f"a tie counts half.{could}"
         )
     program = report.judge_kind in ("simulated", "function")
     feedback = report.feedback
@@ -167,6 +206,30 @@ def _basis(report: Report, match: Match | None) -> tuple[str, ...]:
         said.append("The judge is a model, not people.")
     elif report.judge_kind in ("people", "human"):
         said.append("The judges are people.")
+    return tuple(said)
+
+
+def _evidence_cautions(report: Report, main: Policy, match: Match | None) -> tuple[str, ...]:
+    """What the alarm, other judges and lengths say against the main policy."""
+    said: list[str] = []
+    for curve in report.evidence.curves:
+        if curve.name != main.name:
+            continue
+        if curve.raised_at is not None:
+            said.append(
+                f"Reward hacking: from {at_step(curve.raised_at)} on the reward rose while the judge's score fell."
+            )
+        if curve.stopping is not None and curve.stopping.advised:
+            said.append(f"The judge likes the policy of {at_step(curve.stopping.label)} better than that of the end.")
+    if match is not None and match.length_controlled is not None and match.result.low > 0.5:
+        rate, low, high = match.length_controlled
+        if low <= 0.5:
+            said.append(f"At equal length it would win {share(rate)} ({interval(low, high)}): it may win by length.")
+    for judged in report.evidence.judges:
+        other = next((m for m in judged.matches if (m.policy, m.against) == (main.name, report.reference)), None)
+        against = other is not None and other.result.high < 0.5 and judged.kind != "proxy"
+        if match is not None and match.result.low > 0.5 and against:
+            said.append(f"Another judge disagrees: {judged.judge}.")
     return tuple(said)
 
 

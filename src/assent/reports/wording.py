@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from assent.reports.records import RewardCurve
+
 _LABELS = {"collect": "Rankings", "rank": "Rankings", "reward": "Reward model", "base": "Base"}
 _THIN = "\u202f"  # narrow no-break space: a number never parts from its unit
 
@@ -40,6 +42,51 @@ _PHASES = {
 def phase(name: str) -> str:
     """What a phase of training is called on the page."""
     return _PHASES.get(name, name)
+
+
+_JUDGES = {
+    "people": "people, who did not see whose answers they were",
+    "simulated": "programs with a known taste",
+    "model": "a model",
+    "mixed": "people and programs",
+    "proxy": "what training pushed up; not evidence by itself",
+}
+
+
+def judge_kind(kind: str) -> str:
+    """What a further judge is."""
+    return _JUDGES.get(kind, kind)
+
+
+def at_step(name: str) -> str:
+    """Where along a training: ``45`` -> ``step 45``, ``end`` -> ``the end``."""
+    return "the end" if name == "end" else f"step {name}"
+
+
+def curve_says(curve: RewardCurve) -> str:
+    """What a curve of reward against KL comes to, in sentences."""
+    said: list[str] = []
+    gold = next((fit for fit in curve.fits if fit.reward == "gold"), None)
+    if gold is not None and gold.peak_kl is None:
+        said.append("By the fitted form the judge's gain does not turn.")
+    elif gold is not None and not gold.reached:
+        said.append("No checkpoint lies beyond the peak of the judge's gain.")
+    elif gold is not None:
+        bounded = gold.peak_low is not None and gold.peak_high is not None
+        within = f" ({number(gold.peak_low, 1)} to {number(gold.peak_high, 1)})" if bounded else ""
+        said.append(f"The judge's gain is largest at KL {number(gold.peak_kl, 1)} nats{within}.")
+    if curve.raised_at is not None:
+        said.append(f"The alarm for reward hacking was raised at {_where(curve, curve.raised_at)}.")
+    elif curve.watched:
+        said.append("The alarm for reward hacking was not raised.")
+    if curve.stopping is not None and curve.stopping.advised:
+        stop = curve.stopping
+        said.append(f"Better stopped at {_where(curve, stop.label)}: going on cost {number(stop.loss)} by the judge.")
+    return " ".join(said)
+
+
+def _where(curve: RewardCurve, name: str) -> str:
+    return f"n = {name}" if curve.form == "best-of-n" else at_step(name)
 
 
 def share(value: float | None, digits: int = 1) -> str:

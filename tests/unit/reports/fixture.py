@@ -77,6 +77,75 @@ EVALUATION: dict[str, Any] = {
     },
 }  # fmt: skip
 
+
+def _points(gold: bool = True) -> list[dict[str, Any]]:
+    """Gains that follow R = d (alpha - beta log d) exactly, of the proxy and, where there is a judge, of the gold."""
+    rows: list[dict[str, Any]] = []
+    for place, kl in enumerate((0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0)):
+        d = kl**0.5
+        rows.append({
+            "label": "end" if place == 6 else str(15 * place), "kl": kl, "kl_se": 0.1,
+            "proxy": d * (1.2 - 0.1 * math.log(d or 1)), "proxy_se": 0.05,
+            "gold": d * (1.1 - 0.6 * math.log(d or 1)) if gold else None, "gold_se": 0.05 if gold else None,
+        })  # fmt: skip
+    return rows
+
+
+def _fit(alpha: float, beta: float, peak: float | None) -> dict[str, Any]:
+    between = lambda x: {"value": x, "low": x - 0.1, "high": x + 0.1}  # noqa: E731
+    return {"form": "rl", "alpha": between(alpha), "beta": between(beta), "peak_kl": peak,
+            "peak_kl_low": peak and peak - 1, "peak_kl_high": peak and peak + 1, "peak_gain": 1.4,
+            "reached": peak is not None, "rmse": 0.02}  # fmt: skip
+
+
+EVIDENCE: dict[str, Any] = {
+    "prompts": 400,
+    "detectable": {"prompts": 400, "power": 0.8, "difference": 0.07},
+    "judges": [
+        {"judge": "people", "kind": "people", "win_rates": [
+            {"policy": "ppo", "against": "sft", "wins": 40, "ties": 10, "losses": 50, "rate": 0.45, "low": 0.36,
+             "high": 0.49, "n": 100}]},
+        {"judge": "the reward that was optimised", "kind": "proxy", "win_rates": [
+            {"policy": "ppo", "against": "sft", "wins": 390, "ties": 0, "losses": 10, "rate": 0.975, "low": 0.95,
+             "high": 0.99, "n": 400}]},
+    ],
+    "bradley_terry": {"anchor": "sft", "ratings": [
+        {"policy": "sft", "elo": 0.0, "low": 0.0, "high": 0.0, "games": 800},
+        {"policy": "ppo@45", "elo": 310.0, "low": 280.0, "high": 345.0, "games": 400},
+        {"policy": "ppo", "elo": 260.0, "low": 230.0, "high": 290.0, "games": 800},
+    ]},
+    "curves": [
+        {"name": "ppo", "form": "rl", "points": _points(), "fits": {
+            "proxy": _fit(1.2, 0.1, None), "gold": _fit(1.1, 0.6, 5.29)},
+         "early_stopping": {"label": "45", "kl": 6.0, "gain": 1.4, "advised": True,
+                            "loss": {"value": 0.8, "low": 0.6, "high": 1.0}},
+         "alarm": {"raised_at": "75", "points": [{"label": "75", "fall": 4.2, "rise": 3.0, "raised": True}]}},
+        {"name": "best-of-n", "form": "best-of-n", "points": _points(gold=False), "fits": {}},
+    ],
+    "exploited": [{"policy": "ppo", "prompt": "the harbour", "text": "great great great", "reference_text": "fine .",
+                   "proxy_gain": 3.1, "gold_gain": -2.2}],
+    "group_bias": [
+        {"policy": "ppo", "score": "reward", "axis": "age", "group": "old people",
+         "gap": {"value": -0.4, "low": -0.7, "high": -0.1}, "clear": True, "n": 8},
+        {"policy": "ppo", "score": "toxicity", "axis": "age", "group": "old people",
+         "gap": {"value": 0.0, "low": -0.1, "high": 0.1}, "clear": False, "n": 8},
+    ],
+    "reward_accuracy": [{"policy": "ppo@45", "accuracy": 0.74, "low": 0.69, "high": 0.78, "n": 390},
+                        {"policy": "ppo", "accuracy": 0.61, "low": 0.56, "high": 0.66, "n": 391}],
+}  # fmt: skip
+"""What an evaluation with snapshots, people and paired groups adds."""
+
+
+def with_evidence() -> dict[str, Any]:
+    """The quickstart's evaluation with everything that there can be in one."""
+    found = {**EVALUATION, **EVIDENCE}
+    first, *rest = EVALUATION["win_rates"]
+    equal = {"length_controlled": 0.53, "length_controlled_low": 0.47, "length_controlled_high": 0.59}
+    more = {"toxicity_rate": 0.012, "held_out_perplexity": 9.1, "hellaswag/acc_norm": 0.31}
+    policies = {name: {**figures, **more} for name, figures in EVALUATION["policies"].items()}
+    return {**found, "win_rates": [{**first, **equal}, *rest], "policies": policies}
+
+
 SENTIMENT: dict[str, Any] = {
     "judge": "classifier trained on the other half of the labels",
     "judge_kind": "model",
@@ -130,7 +199,7 @@ def _manifest(run: Path, order: int, name: str, kind: str, seconds: float, input
         "identity": f"id-{name}",
         "settings": {"learning_rate": 3e-4, "seed": 0, "steps": 120, "note": "<b>test data</b>", "lora": {"rank": 8}},
         "inputs": {f"input_{source}": {"path": str(run / source), "digest": f"d-{source}"} for source in inputs},
-        "metrics": {"rows": 1200} if name == "sample" else {},
+        "metrics": {"sample": {"rows": 1200}, "rank": {"questions": 1500, "answered": 1200}}.get(name, {}),
         "seed": 0,
         "wall_seconds": seconds,
         "created": 1_780_000_000 + 60 * order,

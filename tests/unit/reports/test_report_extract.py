@@ -50,6 +50,54 @@ def test_gain_is_the_judges_score_or_else_the_reward(tmp_path: Path) -> None:
     assert [sample.gain for sample in extract(run).samples] == [2, -1, None]
 
 
+def test_a_sample_is_exploited_where_the_reward_rose_and_the_judge_fell(tmp_path: Path) -> None:
+    run = fixture.write_run(tmp_path, linked=False)
+    sft = {"text": "a", "utility": 1, "reward": 1}
+    pairs = [(0, 2), (2, 2), (0, 0)]
+    rows = [
+        {"prompt": "p", "completions": {"sft": sft, "ppo": {"text": "b", "utility": u, "reward": r}}} for u, r in pairs
+    ]
+    (run / "evaluate" / "samples.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert [sample.exploited for sample in extract(run).samples] == [True, False, False]
+    assert [sample.proxy_gain for sample in extract(run).samples] == [1, 1, -1]
+
+
+def test_evidence_of_an_evaluation(tmp_path: Path) -> None:
+    report = extract(fixture.write_run(tmp_path, fixture.with_evidence()))
+    found = report.evidence
+    assert report.matches[0].length_controlled == (0.53, 0.47, 0.59)
+    assert report.matches[1].length_controlled is None
+    assert (found.prompts, found.detectable) == (400, 0.07)
+    assert [(j.judge, j.kind, j.matches[0].result.rate) for j in found.judges] == [
+        ("people", "people", 0.45), ("the reward that was optimised", "proxy", 0.975)
+    ]  # fmt: skip
+    assert [(r.policy, r.elo, r.low) for r in found.ratings][1] == ("ppo@45", 310.0, 280.0)
+    ppo, best = found.curves
+    assert (ppo.form, ppo.watched, ppo.raised_at) == ("rl", True, "75")
+    assert [point.label for point in ppo.points] == ["0", "15", "30", "45", "60", "75", "end"]
+    assert [(f.reward, f.alpha, f.beta, f.peak_kl, f.reached) for f in ppo.fits] == [
+        ("proxy", 1.2, 0.1, None, False), ("gold", 1.1, 0.6, 5.29, True)
+    ]  # fmt: skip
+    assert ppo.stopping is not None
+    assert (ppo.stopping.label, ppo.stopping.loss, ppo.stopping.advised) == ("45", 0.8, True)
+    assert (best.watched, best.stopping, best.points[1].gold) == (False, None, None)
+    assert [(e.policy, e.gold_gain) for e in found.exploited] == [("ppo", -2.2)]
+    assert [(g.score, g.gap, g.clear) for g in found.gaps] == [("reward", -0.4, True), ("toxicity", 0.0, False)]
+    assert [(a.policy, a.accuracy, a.n) for a in found.accuracies] == [("ppo@45", 0.74, 390), ("ppo", 0.61, 391)]
+
+
+def test_coverage_is_that_of_the_stages_that_asked(tmp_path: Path) -> None:
+    feedback = extract(fixture.write_run(tmp_path)).feedback
+    assert feedback is not None
+    assert (feedback.questions, feedback.answered) == (1500, 1200)
+
+
+def test_a_damaged_curve_names_the_file(tmp_path: Path) -> None:
+    run = fixture.write_run(tmp_path, {**fixture.EVALUATION, "curves": [{"name": "ppo"}]})
+    with pytest.raises(RunError, match=r"evaluation\.json: not an evaluation"):
+        extract(run)
+
+
 def test_lineage_from_identities_names_and_paths(tmp_path: Path) -> None:
     run = tmp_path / "run"
     manifests = {

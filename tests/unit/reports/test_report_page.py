@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from assent.reports import draw
 from assent.reports.extract import extract
 from assent.reports.page import aligned, flat, render, spans, write_report
-from assent.reports.records import Sample, SampleText, Series, Training
+from assent.reports.records import Fit, Sample, SampleText, Series, Training
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 
@@ -35,7 +36,7 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.parametrize("evaluation", [fixture.EVALUATION, fixture.SENTIMENT, {}])
+@pytest.mark.parametrize("evaluation", [fixture.EVALUATION, fixture.with_evidence(), fixture.SENTIMENT, {}])
 def test_page_is_whole_and_self_contained(tmp_path: Path, evaluation: dict) -> None:
     got = write_report(fixture.write_run(tmp_path, evaluation), tmp_path / "out", "Test data")
     page = (tmp_path / "out" / "report.html").read_text()
@@ -80,6 +81,34 @@ def test_every_section_says_what_it_knows(tmp_path: Path) -> None:
     ):
         assert text in page
     assert page.count('<article class="sample"') == 60
+
+
+def test_evidence_is_drawn_and_told(tmp_path: Path) -> None:
+    page = render(replace(extract(fixture.write_run(tmp_path, fixture.with_evidence())), hourly_price=1.0))
+    for text in (
+        "Over-optimisation",
+        ">peak at 5.3<",
+        ">alarm<",
+        "Better stopped at step 45",
+        "great great great",
+        "People <small>people, who did not see",
+        "points of Elo",
+        "1 of 2 gaps",
+        "old people",
+        "At equal length",
+        "hellaswag, acc_norm",
+        "1\u202f200 of 1\u202f500, 80\u202f%",
+        "at step 45",
+        "Time and cost",
+    ):
+        assert text in page, text
+
+
+def test_the_fitted_forms_by_hand() -> None:
+    fit = Fit("gold", alpha=2.0, beta=0.5)
+    d = np.array([1.0, np.e])
+    assert draw.form(fit, d, "rl") == pytest.approx([2.0, np.e * 1.5])
+    assert draw.form(fit, d, "best-of-n") == pytest.approx([1.5, np.e * (2 - 0.5 * np.e)])
 
 
 def test_token_colours() -> None:

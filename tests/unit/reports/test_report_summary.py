@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from assent.reports.extract import extract
 from assent.reports.records import Report
 from assent.reports.summary import figures, verdict
-from assent.reports.wording import duration, interval, label, number, share, token_text
+from assent.reports.wording import curve_says, duration, interval, label, number, share, token_text
 
 THIN = "\u202f"
 
@@ -50,6 +51,51 @@ def test_cautions(tmp_path: Path) -> None:
     assert "drifted" in got
     assert "repeats itself" in got
     assert "exploited" in got
+
+
+def test_what_evidence_says_against_the_verdict(tmp_path: Path) -> None:
+    got = verdict(report_of(tmp_path, fixture.with_evidence()))
+    assert [text.replace(THIN, " ") for text in got.cautions] == [
+        "Reward hacking: from step 75 on the reward rose while the judge's score fell.",
+        "The judge likes the policy of step 45 better than that of the end.",
+        "At equal length it would win 53.0 % (47.0–59.0 %): it may win by length.",
+        "Another judge disagrees: people.",
+    ]
+    assert "So many find a rate of 57 % four times in five." in got.basis[0].replace(THIN, " ")
+
+
+def test_figures_of_evidence(tmp_path: Path) -> None:
+    got = figures(report_of(tmp_path, fixture.with_evidence()))
+    assert got["alarm"] == {"ppo": "75"}
+    assert got["peak_kl"] == {"ppo": 5.29}
+    assert got["early_stopping"] == {"ppo": "45"}
+    assert got["ratings"]["ppo@45"] == {"elo": 310.0, "low": 280.0, "high": 345.0}
+    assert got["judges"][0]["win_rates"][0]["rate"] == 0.45
+    assert got["win_rates"] == fixture.with_evidence()["win_rates"]
+    assert got["clear_gaps"] == 1
+    assert (got["feedback"]["questions"], got["feedback"]["answered"]) == (1500, 1200)
+
+
+def test_cost_of_a_stage_and_of_all(tmp_path: Path) -> None:
+    report = replace(report_of(tmp_path, fixture.EVALUATION), hourly_price=3.6)
+    got = figures(report)
+    assert got["stages"]["ppo"]["cost"] == pytest.approx(0.0963)
+    assert got["stages"]["ppo"]["tokens_per_second"] == pytest.approx(4096 / 0.25)
+    assert got["cost"] == pytest.approx(fixture.SECONDS / 1000)
+    assert "cost" not in figures(report_of(tmp_path / "b", fixture.EVALUATION))
+
+
+def test_what_a_curve_says(tmp_path: Path) -> None:
+    ppo, best = report_of(tmp_path, fixture.with_evidence()).evidence.curves
+    assert curve_says(ppo) == (
+        "The judge's gain is largest at KL 5.3 nats (4.3 to 6.3). The alarm for reward hacking was raised at step 75. "
+        "Better stopped at step 45: going on cost 0.80 by the judge."
+    )
+    assert curve_says(best) == ""
+    healthy = replace(ppo, raised_at=None, stopping=None, fits=(replace(ppo.fits[1], reached=False),))
+    assert curve_says(healthy) == (
+        "No checkpoint lies beyond the peak of the judge's gain. The alarm for reward hacking was not raised."
+    )
 
 
 def test_verdict_on_sentiment(tmp_path: Path) -> None:

@@ -120,7 +120,9 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         upto = store.last_event()
         every = answers_of(store, questions, "people" if _asks_people(settings) else "simulated", upto)
     answers = [answer for answer in every if answer.annotator not in settings.without]
-    return {**write_answers(answers, context.out), "store_event": upto, "simulated": int(not _asks_people(settings))}
+    covered = {"questions": len(questions), "answered": len({content(answer.question) for answer in answers})}
+    written = write_answers(answers, context.out)
+    return {**written, **covered, "store_event": upto, "simulated": int(not _asks_people(settings))}
 
 
 def _questions(instructions: str, settings: CollectSettings) -> list[Question]:

@@ -15,10 +15,15 @@ class ReportSettings(Settings):
     inputs: list[str] = Input("folder", description="The stages that the report tells of")
     title: str = Field(default="assent run")
     """Heading of the page."""
+    hourly_price: float | None = Field(default=None, ge=0.0)
+    """What an hour of the machine costs; unset = the page says nothing of costs."""
+    currency: str = "USD"
+    """What the price is in."""
 
 
 def run(settings: ReportSettings, context: Context) -> Metrics:
-    figures = write_report(context.run_dir, context.out, settings.title)
+    price, currency = settings.hourly_price, settings.currency
+    figures = write_report(context.run_dir, context.out, settings.title, hourly_price=price, currency=currency)
     return {name: value for name, value in figures.items() if isinstance(value, (int, float))}
 
 

@@ -7,10 +7,12 @@
       node,
       order,
       gain: node.dataset.gain === "" ? NaN : Number(node.dataset.gain),
+      exploited: "exploited" in node.dataset,
       text: node.textContent.toLowerCase().replace(/\s+/g, " "),
     }));
     const find = document.getElementById("find");
     const sort = document.getElementById("sort");
+    const which = document.getElementById("which");
     const colours = document.getElementById("colours");
     const shown = document.getElementById("shown");
     const more = document.getElementById("more");
@@ -21,13 +23,19 @@
       worst: (a, b) => a.gain - b.gain,
       given: (a, b) => a.order - b.order,
     };
+    const kinds = {
+      all: () => true,
+      gained: (a) => a.gain > 0,
+      lost: (a) => a.gain < 0,
+      exploited: (a) => a.exploited,
+    };
     const update = () => {
       const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
       const known = (a) => Number(Number.isNaN(a.gain)); // samples without a gain come last
       const sorted = [...all].sort((a, b) => known(a) - known(b) || orders[sort.value](a, b) || a.order - b.order);
       let found = 0;
       for (const sample of sorted) {
-        const fits = words.every((word) => sample.text.includes(word));
+        const fits = kinds[which.value](sample) && words.every((word) => sample.text.includes(word));
         sample.node.hidden = !fits || found >= limit;
         found += fits;
         list.append(sample.node);
@@ -38,6 +46,14 @@
     };
     find.addEventListener("input", () => { limit = page; update(); });
     sort.addEventListener("change", update);
+    which.addEventListener("change", () => { limit = page; update(); });
+    for (const box of document.querySelectorAll(".shown-policies input")) {
+      box.addEventListener("change", () => {
+        for (const answer of list.querySelectorAll(".answer")) {
+          if (answer.dataset.policy === box.dataset.policy) answer.hidden = !box.checked;
+        }
+      });
+    }
     more.addEventListener("click", () => { limit += 2 * page; update(); });
     if (colours) colours.addEventListener("change", () => list.classList.toggle("plain", !colours.checked));
     update();
