@@ -143,6 +143,15 @@ def with_evidence() -> dict[str, Any]:
     equal = {"length_controlled": 0.53, "length_controlled_low": 0.47, "length_controlled_high": 0.59}
     more = {"toxicity_rate": 0.012, "held_out_perplexity": 9.1, "hellaswag/acc_norm": 0.31}
     policies = {name: {**figures, **more} for name, figures in EVALUATION["policies"].items()}
+    quality = {
+        **EVALUATION["reward_model"],
+        "temperature": {"temperature": 1.3, "loss": 0.5, "loss_fitted": 0.49, "error": 0.034, "error_fitted": 0.02},
+        "length": {"longer_preferred": 0.62, "longer_chosen": 0.55, "slope": 0.3, "explained": 0.08},
+        "by": {"annotator": [
+            {"name": "simulated:ada", "accuracy": 0.83, "low": 0.78, "high": 0.87, "n": 310},
+            {"name": "simulated:dov", "accuracy": 0.66, "low": 0.6, "high": 0.71, "n": 287}]},
+    }  # fmt: skip
+    found["reward_model"] = quality
     return {**found, "win_rates": [{**first, **equal}, *rest], "policies": policies}
 
 

@@ -86,6 +86,15 @@ def test_evidence_of_an_evaluation(tmp_path: Path) -> None:
     assert [(a.policy, a.accuracy, a.n) for a in found.accuracies] == [("ppo@45", 0.74, 390), ("ppo", 0.61, 391)]
 
 
+def test_where_a_reward_model_errs(tmp_path: Path) -> None:
+    found = extract(fixture.write_run(tmp_path, fixture.with_evidence())).reward_model
+    assert found is not None
+    assert (found.error, found.temperature, found.longer_preferred, found.longer_chosen) == (0.034, 1.3, 0.62, 0.55)
+    assert [(row.by, row.name, row.accuracy, row.n) for row in found.groups] == [
+        ("annotator", "simulated:ada", 0.83, 310), ("annotator", "simulated:dov", 0.66, 287)
+    ]  # fmt: skip
+
+
 def test_coverage_is_that_of_the_stages_that_asked(tmp_path: Path) -> None:
     feedback = extract(fixture.write_run(tmp_path)).feedback
     assert feedback is not None

@@ -100,6 +100,8 @@ def test_evidence_is_drawn_and_told(tmp_path: Path) -> None:
         "1\u202f200 of 1\u202f500, 80\u202f%",
         "at step 45",
         "Time and cost",
+        "Prefers the longer answer",
+        "simulated:dov<small>by annotator",
     ):
         assert text in page, text
 
