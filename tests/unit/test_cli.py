@@ -56,7 +56,7 @@ def fails(capsys, status: int, *arguments: str) -> str:
         (["split", "--data", "r.yaml", "--group", "g", "--out", "o"], "r.yaml, line 1: not JSON"),
         (["status"], "there is no run; 'assent run RECIPE' makes one"),
         (["status", "."], "is not a run's folder"),
-        (["report", "."], "report.html: there is none"),
+        (["report", "."], "no stage has written anything here yet"),
         (["lineage", "d.jsonl"], "no finished stage made this"),
         (["label", "status", "none.db"], "there is no such feedback store"),
         (["label", "export", "none.db", "--out", "r.jsonl"], "there is no such feedback store"),

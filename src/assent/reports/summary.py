@@ -85,7 +85,8 @@ def figures(report: Report) -> dict[str, Any]:
         out["win_rates"] = [_match_row(match) for match in report.matches]
     out |= _evidence_figures(report)
     if report.feedback is not None:
-        out["feedback"] = {name: value for name, value in asdict(report.feedback).items() if value is not None}
+        known = asdict(report.feedback) | {"annotators": [asdict(each) for each in report.feedback.annotators]}
+        out["feedback"] = {name: value for name, value in known.items() if value is not None}
     return {name: value for name, value in out.items() if value is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -90,9 +91,7 @@ def test_the_verb_writes_a_whole_page(runs: list[Path], tmp_path: Path, capsys: 
     assert "give two runs or more" in capsys.readouterr().err
 
 
-def test_a_report_is_drawn_where_it_is_missing_or_old(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_is_drawn_where_it_is_missing_or_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fixture.write_run(tmp_path, linked=False)
     assert main(["report", str(run)]) == 0
     page = run / "report.html"
@@ -101,8 +100,8 @@ def test_a_report_is_drawn_where_it_is_missing_or_old(
     assert main(["report", str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["win_rate"] == 0.91125
     assert page.read_text() == "kept"  # nothing is newer
-    with open(run / "ppo" / "metrics.jsonl", "a") as file:
-        file.write('{"step": 121, "kl": 8.0}\n')
+    newer = page.stat().st_mtime + 10
+    os.utime(run / "ppo" / "metrics.jsonl", (newer, newer))
     assert main(["report", str(run)]) == 0
     assert page.read_text() != "kept"
     assert main(["report", str(run), "--hourly-price", "2"]) == 0
