@@ -24,7 +24,8 @@ def report(run: Path, again: bool = False, hourly_price: float | None = None, cu
     made = [stage for stage in folders.values() if (stage / "report.html").is_file()]
     if again or hourly_price is not None or not page.is_file() or _changed(page, set(folders.values()) - set(made)):
         given = _settings(made[-1]) if made else {}
-        price = given.get("hourly_price") if hourly_price is None else hourly_price
+        stored = given.get("hourly_price")
+        price = float(stored) if hourly_price is None and isinstance(stored, int | float) else hourly_price
         shown = given.get("currency") or currency if hourly_price is None else currency
         write_report(run, run, str(given.get("title") or ""), hourly_price=price, currency=str(shown))
     return page

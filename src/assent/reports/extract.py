@@ -182,7 +182,9 @@ def _reward_model(row: Mapping[str, Any]) -> RewardModel | None:
         longer_preferred=number(length.get("longer_preferred")),
         longer_chosen=number(length.get("longer_chosen")),
         groups=tuple(
-            GroupRate(by, str(each["name"]), *(float(each[key]) for key in ("accuracy", "low", "high")), int(each["n"]))
+            GroupRate(
+                by, str(each["name"]), float(each["accuracy"]), float(each["low"]), float(each["high"]), int(each["n"])
+            )
             for by, rows in mapping(row.get("by")).items()
             for each in rows
         ),

@@ -36,8 +36,11 @@ _LEFT_BEHIND = shutil.ignore_patterns(
 class ReleaseSettings(EvaluateSettings):
     """The release gate.  The other settings are those of evaluate: what is sampled, and who judges."""
 
-    model: str = Input("model", description="The candidate")
-    against: str = Input("model", description="The model that is released now, which it must not fall behind")
+    # both are required here; settings are frozen, so that a narrower type is safe
+    model: str = Input("model", description="The candidate")  # pyright: ignore[reportIncompatibleVariableOverride]
+    against: str = Input(  # pyright: ignore[reportIncompatibleVariableOverride]
+        "model", description="The model that is released now, which it must not fall behind"
+    )
     policies: dict[str, str] = Input("model", {}, "None: the gate compares two models")
     suite: str = "suite"
     """What the suite is called."""
