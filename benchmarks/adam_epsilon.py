@@ -18,6 +18,7 @@ import torch
 
 from assent.algorithms.ppo import ALGORITHM, PPOSettings
 from assent.models.new import ShapeSettings, new_causal
+from assent.pipeline.stage import NoProgress
 from assent.rewards.rule import FunctionReward
 from assent.testing.tiny import tiny_tokenizer
 from assent.training.callbacks import read_metrics
@@ -31,14 +32,6 @@ SHAPE = ShapeSettings(hidden_size=512, intermediate_size=1376, num_hidden_layers
 
 class RunSettings(OnPolicySettings, CriticSettings, PPOSettings):
     """PPO with OpenAI's settings of 2019."""
-
-
-class Silent:
-    """No progress shown."""
-
-    def start(self, label: str, total: int | None, done: int = 0) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
 
 
 def approximate_kl(placement: str, seed: int, steps: int) -> list[float]:
@@ -70,7 +63,7 @@ def approximate_kl(placement: str, seed: int, steps: int) -> list[float]:
                 settings=RunSettings(**settings),
                 folder=Path(folder),
                 seed=seed,
-                progress=Silent(),
+                progress=NoProgress(),
                 say=lambda text: None,
             )
         )

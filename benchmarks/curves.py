@@ -32,6 +32,7 @@ from assent.evaluation.kl import sequence_kl
 from assent.evaluation.tokens import token_logprobs
 from assent.models.load import load_policy, load_reward_model
 from assent.models.policy import Policy
+from assent.pipeline.stage import NoProgress
 from assent.rewards.model import ModelReward
 from assent.training.sources import stream_places
 from assent.types import Completion, Judgement, SamplingSettings
@@ -203,14 +204,8 @@ def _thumbs(run: Path) -> Path:
     return path
 
 
-class _NoProgress:
-    def start(self, label: str, total: int | None, done: int = 0) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
-
-
 def _silent(kind: str, settings: Mapping[str, Any], out: Path, seed: int) -> Path:
-    return assent.run_stage(kind, settings, out, seed=seed, say=lambda text: None, progress=_NoProgress())
+    return assent.run_stage(kind, settings, out, seed=seed, say=lambda text: None, progress=NoProgress())
 
 
 def measure(run: Path, name: str, seed: int) -> list[Point]:

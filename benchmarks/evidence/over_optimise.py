@@ -24,6 +24,7 @@ from assent.evaluation.tokens import token_logprobs
 from assent.feedback.comparisons import comparisons_from_rankings
 from assent.models.load import load_policy, load_reward_model
 from assent.models.policy import Policy
+from assent.pipeline.stage import NoProgress
 from assent.rewards.model import ModelReward
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
@@ -168,11 +169,5 @@ def _best_of_n(bench: Bench, reward: ModelReward, seed: int) -> Curve:
     )
 
 
-class _NoProgress:
-    def start(self, label: str, total: int | None) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
-
-
 def silent(kind: str, settings: dict[str, Any], out: Path, seed: int) -> Path:
-    return assent.run_stage(kind, settings, out, seed=seed, say=lambda text: None, progress=_NoProgress())
+    return assent.run_stage(kind, settings, out, seed=seed, say=lambda text: None, progress=NoProgress())

@@ -20,6 +20,7 @@ from assent.data.movie_world import film_prompt, read_review, sample_films
 from assent.data.readers import read_completions
 from assent.models.load import load_policy
 from assent.models.save import save_model
+from assent.pipeline.stage import NoProgress
 from assent.rewards.source import RewardSource, Scores
 from assent.runs.manifest import has_manifest
 from assent.training.critic import CriticSettings
@@ -85,12 +86,6 @@ class Watched:
         return replace(scores, parts={**scores.parts, **true})
 
 
-class _Silent:
-    def start(self, label: str, total: int | None) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
-
-
 def optimise(
     name: str, reward: Any, truths: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, seed: int
 ) -> Path:
@@ -115,7 +110,7 @@ def optimise(
             settings=made,
             folder=folder,
             seed=seed,
-            progress=_Silent(),
+            progress=NoProgress(),
             say=lambda text: None,
         )
     )

@@ -12,6 +12,7 @@ import assent
 from assent.cli import main
 from assent.data.readers import read_completions
 from assent.errors import RecipeError
+from assent.pipeline.stage import NoProgress
 
 QUICK = {"max_steps": 5, "batch_size": 8, "epochs": 1, "max_new_tokens": 6, "snapshot_steps": 2}
 EVALUATE: dict[str, Any] = {
@@ -23,14 +24,8 @@ EVALUATE: dict[str, Any] = {
 }
 
 
-class Quiet:
-    def start(self, label: str, total: int | None, done: int = 0) -> None: ...
-    def advance(self, amount: int = 1, **figures: float) -> None: ...
-    def stop(self) -> None: ...
-
-
 def stage(kind: str, settings: dict[str, Any], out: Path) -> Path:
-    return assent.run_stage(kind, settings, out, say=lambda text: None, progress=Quiet())
+    return assent.run_stage(kind, settings, out, say=lambda text: None, progress=NoProgress())
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from assent.config import Input, Settings
 
-__all__ = ["Context", "Input", "Metrics", "Progress", "Stage", "Waiting"]
+__all__ = ["Context", "Input", "Metrics", "NoProgress", "Progress", "Stage", "Waiting"]
 
 Metrics = Mapping[str, float | int | str]
 
@@ -26,6 +26,14 @@ class Progress(Protocol):
         """``done`` of the ``total`` were done before, in time that is not counted."""
         ...
 
+    def advance(self, amount: int = 1, **figures: float) -> None: ...
+    def stop(self) -> None: ...
+
+
+class NoProgress:
+    """A :class:`Progress` that shows nothing."""
+
+    def start(self, label: str, total: int | None, done: int = 0) -> None: ...
     def advance(self, amount: int = 1, **figures: float) -> None: ...
     def stop(self) -> None: ...
 
