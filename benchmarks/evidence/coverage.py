@@ -45,11 +45,16 @@ def length_controlled_coverage(prompts: int = 200, strength: float = 0.6, seed: 
 def bradley_terry_coverage(prompts: int = 60, ties: float = 0.1, spread: float = 0.0, seed: int = 0) -> float:
     """Every pair of four policies once a prompt; the share over all policies but the anchor.
 
-    With a ``spread``, each prompt shifts the strengths by its own normal draw, so that its comparisons are dependent;
-    the truth is then the strength at the mean win rate, taken from many prompts.
+    With a ``spread``, each prompt shifts the strengths by its own normal draw, so that its comparisons are dependent.
+    With it, or with ties, which draw every win rate towards a half, the truth is the strength at the mean win rate,
+    taken from many prompts.
     """
     rng = np.random.Generator(np.random.Philox(seed))
-    truth = _strengths(np.random.Generator(np.random.Philox(seed + 1)), 20_000, ties, spread) if spread else STRENGTHS
+    truth = (
+        _strengths(np.random.Generator(np.random.Philox(seed + 1)), 20_000, ties, spread)
+        if spread or ties
+        else STRENGTHS
+    )
     covered = []
     for _ in range(REPETITIONS):
         for rating in bradley_terry(_tournament(rng, prompts, ties, spread), "sft"):
@@ -83,6 +88,7 @@ def coverage() -> dict[str, float]:
         "win_rate_one_sample": win_rate_coverage(samples=1, ties=0.0),
         "win_rate_near_one": win_rate_coverage(prompts=200, samples=1, rate=0.92),
         "length_controlled": length_controlled_coverage(),
-        "bradley_terry": bradley_terry_coverage(),
+        "bradley_terry": bradley_terry_coverage(ties=0.0),
+        "bradley_terry_ties": bradley_terry_coverage(),
         "bradley_terry_dependent": bradley_terry_coverage(spread=1.0),
     }
