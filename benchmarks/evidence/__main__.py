@@ -43,8 +43,8 @@ def turned(curve: Curve) -> bool:
     top, stopped = peak(curve), early_stopping(curve)
     rose = curve.gold[top] - curve.gold[0]
     error = float(rose.std(ddof=1) / len(rose) ** 0.5)
-    risen = error > 0 and rose.mean() > 2 * error
-    return risen and stopped.advised and curve.proxy[-1].mean() > curve.proxy[top].mean()
+    risen = bool(error > 0 and rose.mean() > 2 * error)
+    return risen and stopped.advised and bool(curve.proxy[-1].mean() > curve.proxy[top].mean())
 
 
 def told(curve: Curve) -> tuple[int | None, int]:

@@ -39,7 +39,7 @@ def length_controlled_coverage(prompts: int = 200, strength: float = 0.6, seed: 
         held = length_controlled(range(prompts), outcomes.tolist(), a.tolist(), b.tolist())
         if held is not None:
             found, covered = found + 1, covered + (held[1] <= truth <= held[2])
-    return covered / found
+    return float(covered / found)
 
 
 def bradley_terry_coverage(prompts: int = 60, ties: float = 0.1, spread: float = 0.0, seed: int = 0) -> float:

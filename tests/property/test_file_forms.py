@@ -20,22 +20,9 @@ from assent.data.rows import Row, read_rows
 from assent.data.tables import write_rows
 from assent.errors import DataError
 from assent.types import Demonstration, Judgement, Message, Prompt, Ranking
-from tests.unit.data import form_rows as rows
+from benchmarks.fuzz.junk import GOOD
 
 FOLDER = tempfile.TemporaryDirectory()
-GOOD = [
-    rows.HH, rows.SHP, rows.COMPARISON, rows.AXES, rows.HELPSTEER2, rows.PREFERENCE2, rows.PREFERENCE3, rows.ULTRA,
-    rows.ARENA, rows.ALPACA, rows.TREE, rows.TREE["prompt"], rows.KAGGLE,
-    {"prompt": "a", "chosen": "b", "rejected": "c", "margin": 1, "confidence": 0.9},
-    {"prompt": [rows.USER], "chosen": [rows.said("b")], "rejected": [rows.said("c")]},
-    {"prompt": "a", "completion": "b", "label": True},
-    {"prompt": "a", "completions": ["b", "c"], "ranks": [1, None], "annotator": "ann"},
-    {"messages": [rows.USER, rows.said("b")]},
-    {"id": "r", "prompt": {"id": "p", "text": "a"}, "completion_ids": ["1", "2"], "texts": ["b", "c"],
-     "ranks": [1, 1], "annotator": "ann"},
-    {"prompt": {"id": "p", "messages": [rows.USER]}, "response": "b", "author": "ann"},
-]  # fmt: skip
-
 JUNK = st.recursive(
     st.none()
     | st.booleans()
