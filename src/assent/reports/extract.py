@@ -18,7 +18,6 @@ from assent.reports.records import (
     Annotator,
     Calibration,
     Feedback,
-    GroupRate,
     PhaseTime,
     Policy,
     Report,
@@ -175,19 +174,7 @@ def _reward_model(row: Mapping[str, Any]) -> RewardModel | None:
     accuracy = number(row.get("accuracy"))
     if accuracy is None:
         return None
-    sure, length = mapping(row.get("temperature")), mapping(row.get("length"))
     return RewardModel(
-        error=number(sure.get("error")),
-        temperature=number(sure.get("temperature")),
-        longer_preferred=number(length.get("longer_preferred")),
-        longer_chosen=number(length.get("longer_chosen")),
-        groups=tuple(
-            GroupRate(
-                by, str(each["name"]), float(each["accuracy"]), float(each["low"]), float(each["high"]), int(each["n"])
-            )
-            for by, rows in mapping(row.get("by")).items()
-            for each in rows
-        ),
         accuracy=accuracy,
         low=number(row.get("low")),
         high=number(row.get("high")),

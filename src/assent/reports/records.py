@@ -233,18 +233,6 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupRate:
-    """Accuracy on the ``n`` held-out comparisons of one group, by what they are grouped by."""
-
-    by: str
-    name: str
-    accuracy: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class RewardModel:
     """How well the reward model agrees with held-out comparisons.  ``None`` where the evaluation does not say."""
 
@@ -254,14 +242,6 @@ class RewardModel:
     ceiling: float | None = None
     n: int | None = None
     calibration: tuple[Calibration, ...] = ()
-    error: float | None = None
-    """Expected calibration error."""
-    temperature: float | None = None
-    """What the scores would be divided by: above 1 they are too sure."""
-    longer_preferred: float | None = None
-    """Share of comparisons in which it prefers the longer answer; ``longer_chosen``: in which people do."""
-    longer_chosen: float | None = None
-    groups: tuple[GroupRate, ...] = ()
     quality: RewardQuality | None = None
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from assent.reports.reading import mapping, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +40,21 @@ class RewardQuality:
 
 def read_quality(row: Mapping[str, Any]) -> RewardQuality | None:
     """From the ``reward_model`` section of ``evaluation.json``; ``None`` where it has none of these."""
-    temperature, length = row.get("temperature") or {}, row.get("length") or {}
+    temperature, length = mapping(row.get("temperature")), mapping(row.get("length"))
     groups = {
         str(kind): tuple(
             GroupRow(str(r["name"]), float(r["accuracy"]), float(r["low"]), float(r["high"]), int(r["n"])) for r in rows
         )
-        for kind, rows in (row.get("by") or {}).items()
+        for kind, rows in mapping(row.get("by")).items()
     }
     if not (temperature or length or groups):
         return None
     return RewardQuality(
-        calibration_error=_finite(row.get("calibration_error")),
-        calibration_error_fitted=_finite(temperature.get("error_fitted")),
-        temperature=_finite(temperature.get("temperature")),
-        longer_preferred=_finite(length.get("longer_preferred")),
-        longer_chosen=_finite(length.get("longer_chosen")),
-        uncertainty=_finite(row.get("uncertainty")),
+        calibration_error=number(temperature.get("error", row.get("calibration_error"))),
+        calibration_error_fitted=number(temperature.get("error_fitted")),
+        temperature=number(temperature.get("temperature")),
+        longer_preferred=number(length.get("longer_preferred")),
+        longer_chosen=number(length.get("longer_chosen")),
+        uncertainty=number(row.get("uncertainty")),
         groups=groups or None,
     )
-
-
-def _finite(value: Any) -> float | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number else None

@@ -87,10 +87,14 @@ def test_evidence_of_an_evaluation(tmp_path: Path) -> None:
 
 
 def test_where_a_reward_model_errs(tmp_path: Path) -> None:
-    found = extract(fixture.write_run(tmp_path, fixture.with_evidence())).reward_model
+    model = extract(fixture.write_run(tmp_path, fixture.with_evidence())).reward_model
+    assert model is not None
+    found = model.quality
     assert found is not None
-    assert (found.error, found.temperature, found.longer_preferred, found.longer_chosen) == (0.034, 1.3, 0.62, 0.55)
-    assert [(row.by, row.name, row.accuracy, row.n) for row in found.groups] == [
+    sure = (found.calibration_error, found.temperature, found.longer_preferred, found.longer_chosen)
+    assert sure == (0.034, 1.3, 0.62, 0.55)
+    assert found.groups is not None
+    assert [(by, row.name, row.accuracy, row.n) for by, rows in found.groups.items() for row in rows] == [
         ("annotator", "simulated:ada", 0.83, 310), ("annotator", "simulated:dov", 0.66, 287)
     ]  # fmt: skip
 
