@@ -121,9 +121,7 @@ def detectable_difference(
     """
     if prompts < 1 or samples < 1 or not 0 <= ties < 1 or not 0 <= correlation <= 1:
         raise ValueError("prompts and samples are 1 or more, ties below 1 and correlation up to 1, neither below 0")
-    z = float(ndtri(0.5 + confidence / 2) + ndtri(power))
-    effect = 1 + (samples - 1) * correlation
-    return min(0.5, z * math.sqrt((1 - ties) / 4 * effect / (prompts * samples)))
+    return min(0.5, _detectable_at_one(samples, ties, correlation, power, confidence) / math.sqrt(prompts))
 
 
 def prompts_needed(
@@ -137,6 +135,11 @@ def prompts_needed(
     """The fewest prompts that show a win rate so far from one half: the inverse of :func:`detectable_difference`."""
     if not 0 < difference <= 0.5:
         raise ValueError(f"a win rate lies within 0.5 of one half, got a difference of {difference}")
+    return math.ceil((_detectable_at_one(samples, ties, correlation, power, confidence) / difference) ** 2 - 1e-9)
+
+
+def _detectable_at_one(samples: int, ties: float, correlation: float, power: float, confidence: float) -> float:
+    """What a single prompt would show; it falls with the square root of their number."""
     z = float(ndtri(0.5 + confidence / 2) + ndtri(power))
     effect = 1 + (samples - 1) * correlation
-    return math.ceil((1 - ties) / 4 * effect / samples * (z / difference) ** 2 - 1e-9)
+    return z * math.sqrt((1 - ties) / 4 * effect / samples)
