@@ -30,6 +30,8 @@ from assent.models.seq2seq import Seq2SeqModel
 
 ENSEMBLE = "ensemble.json"
 """The file that names the members of an ensemble of reward models, in their folder."""
+_ALIGNMENT = 64
+"""Bytes: PyTorch's allocator on a CPU."""
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
@@ -171,6 +173,7 @@ def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str,
     options |= {"use_safetensors": True, "trust_remote_code": may_run_code(source)}  # a pickle is code, too
     model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
     _refuse_non_finite(source, model)
+    _align(model)
     return model, info, tokenizer
 
 
@@ -194,6 +197,18 @@ def _refuse_missing(source: str | Path, names: Iterable[str]) -> None:
             f"{source}: {len(missing)} weights are missing from its files ('{missing[0]}' is one); copy the model "
             "folder again"
         )
+
+
+@torch.no_grad()
+def _align(model: nn.Module) -> None:
+    """Move weights to where PyTorch would have allocated them.
+
+    Those of a file lie wherever its header ends, and some matrix kernels round differently by the address of what they
+    read: a model, its copy and itself loaded again would differ in the last bit.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.data_ptr() % _ALIGNMENT:
+            tensor.data = tensor.data.clone()
 
 
 @torch.no_grad()
