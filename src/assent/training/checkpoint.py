@@ -1,8 +1,8 @@
 """Checkpoints of a training run: written aside in a thread, synced, sealed by checksums, renamed; a torn one is never
 loaded.
 
-A checkpoint is a folder ``step-N`` with ``state.pt``, the files that belong to it, and ``seal.json``: the SHA-256 of
-each of them, and of the seal itself.
+A checkpoint is a folder ``step-N`` with ``state.pt`` (the state as :mod:`assent.training.flat` lays it out), the files
+that belong to it, and ``seal.json``: the SHA-256 of each of them, and of the seal itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 
 from assent.runs.digest import digest_json
 from assent.runs.folder import sync_folder
+from assent.training.flat import Flattener, unflattened
 
-FORMAT = 2
+FORMAT = 3
 _STATE = "state.pt"
 _SEAL = "seal.json"
 _RETIRED = ".old.tmp"
@@ -44,6 +45,7 @@ class Saver:
         """The step of the checkpoint that is being written; ``None`` when none is."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[Path] | None = None
+        self._flattener = Flattener()
 
     def begin(
         self,
@@ -59,8 +61,8 @@ class Saver:
         """
         self.wait()
         aside = make_aside(self.folder, name or name_of(step), files)
-        copied = copied_to_host({"step": step, **state})
-        self._writing = self._thread.submit(write_checkpoint, aside, copied, self.keep, logs)
+        copied = self._flattener.flattened(state)
+        self._writing = self._thread.submit(write_checkpoint, aside, step, copied, self.keep, logs)
         self.begun_at = step
 
     def wait(self) -> None:
@@ -84,7 +86,7 @@ def name_of(step: int, updates: int = 0) -> str:
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write ``folder/step-N`` now, and then delete all but the newest ``keep``."""
-    return write_checkpoint(make_aside(folder, name_of(step), {}), {"step": step, **state}, keep)
+    return write_checkpoint(make_aside(folder, name_of(step), {}), step, Flattener().flattened(state), keep)
 
 
 def make_aside(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
@@ -99,18 +101,18 @@ def make_aside(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
     return aside
 
 
-def write_checkpoint(aside: Path, state: dict[str, Any], keep: int, logs: Sequence[Path] = ()) -> Path:
-    """The state and the seal, then the folder's own name; the oldest ones go last.  ``logs``: synced before."""
+def write_checkpoint(aside: Path, step: int, flat: dict[str, Any], keep: int, logs: Sequence[Path] = ()) -> Path:
+    """The flat state and the seal, then the folder's own name; the oldest ones go last.  ``logs``: synced before."""
     folder, final = aside.parent, aside.with_suffix("")
     try:
         digests = {path.name: _digest(path) for path in aside.iterdir()}
         with open(aside / _STATE, "wb") as file:
             hashing = _Hashing(file)
-            torch.save(state, cast(Any, hashing))
+            torch.save(flat, cast(Any, hashing))
             file.flush()
             os.fsync(file.fileno())
         digests[_STATE] = hashing.digest.hexdigest()
-        seal = {"format": FORMAT, "step": state["step"], "files": digests}
+        seal = {"format": FORMAT, "step": step, "files": digests}
         with open(aside / _SEAL, "w", encoding="utf-8") as file:
             json.dump({**seal, "checksum": digest_json(seal)}, file)
             file.flush()
@@ -146,9 +148,9 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     found: Checkpoint | None = None
     for path in reversed(_complete(folder)):
         try:
-            _check_seal(path)
-            state = torch.load(path / _STATE, weights_only=True, map_location="cpu")
-            found = Checkpoint(state, path)
+            step = _checked_step(path)
+            flat = torch.load(path / _STATE, weights_only=True, map_location="cpu", mmap=True)  # held once, not twice
+            found = Checkpoint({"step": step, **unflattened(flat)}, path)
             break
         except Exception as error:  # of bytes that were edited a reader may say anything
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -173,18 +175,8 @@ def link_or_copy(source: Path, target: Path) -> None:
         sync_folder(target)
 
 
-def copied_to_host(value: Any) -> Any:
-    """The value with every tensor in it copied into memory of its own, off the device."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: copied_to_host(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(copied_to_host(item) for item in value)
-    return value
-
-
-def _check_seal(path: Path) -> None:
+def _checked_step(path: Path) -> int:
+    """What the seal says, once it and all that it seals are found whole."""
     seal = json.loads((path / _SEAL).read_text(encoding="utf-8"))
     checksum = seal.pop("checksum", None)
     if seal.get("format") != FORMAT:
@@ -194,6 +186,7 @@ def _check_seal(path: Path) -> None:
     for name, digest in seal["files"].items():
         if _digest(path / name) != digest:
             raise ValueError(f"the checksum of {name} does not match")
+    return int(seal["step"])
 
 
 def _complete(folder: Path) -> list[Path]:

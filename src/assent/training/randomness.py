@@ -19,11 +19,12 @@ def seed_all(seed: int) -> None:
 
 def generator_states() -> dict[str, Any]:
     """The state of each, as plain data and tensors."""
+    version, words, normal = random.getstate()
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": random.getstate(),
+        "python": (version, torch.from_numpy(np.array(words, dtype=np.int64)), normal),
         "numpy": (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),
     }
 
@@ -33,8 +34,8 @@ def restore_generators(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.device_count() == len(states["cuda"]):
         torch.cuda.set_rng_state_all(states["cuda"])
-    version, keys, gauss = states["python"]
-    random.setstate((version, tuple(keys), gauss))
+    version, words, normal = states["python"]
+    random.setstate((version, tuple(words.tolist()), normal))
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
