@@ -8,8 +8,9 @@ What is compared: every file of the finished folder, but for the readings of the
 (``timing.jsonl``, times in ``manifest.json``) and the feedback store, whose answers are compared as rankings.
 
 The last line is JSON: ``kills``, ``in_save``, ``identical``, ``repeated_max_intervals`` (optimiser steps that were done
-twice, in checkpoint intervals) and ``checkpoint_overhead`` (share of a run's time at the default interval that the loop
-stood still for checkpoints, with the writing thread's own CPU time added).
+twice, in checkpoint intervals), ``checkpoint_overhead`` (share of a run's time at the default interval that the loop
+stood still for checkpoints, with the writing thread's own CPU time added; the median of ``--repeats`` runs) and
+``checkpoint_overhead_range`` (the least and the most of them).  ``--kills 0`` measures the cost alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -161,7 +163,7 @@ def differences(one: Path, two: Path) -> list[str]:
 # --- what checkpoints cost -------------------------------------------------------------------------------------------
 
 
-def overhead(home: Path, steps: int) -> float:
+def overhead(folder: Path, steps: int) -> float:
     """Share of a run's time at the default interval: the loop's standing still, and the writer's CPU time."""
     reader, writer = os.pipe()
 
@@ -199,8 +201,8 @@ def overhead(home: Path, steps: int) -> float:
         "eval_split": 0.0,
     }
     del settings["save_steps"]  # the default interval
-    (home / "overhead").mkdir()
-    process = start(Job("sft", "sft", settings), home / "overhead" / "out", measured)
+    folder.mkdir()
+    process = start(Job("sft", "sft", settings), folder / "out", measured)
     os.close(writer)
     found = json.loads(os.read(reader, 65536))
     os.close(reader)
@@ -228,10 +230,11 @@ def crash(kills: int, only: list[str], seed: int, home: Path) -> Tally:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=100, help="1000 takes about ten times as long")
+    parser.add_argument("--kills", type=int, default=100, help="1000 takes about ten times as long; 0: the cost alone")
     parser.add_argument("--only", nargs="*", default=[], choices=list(jobs()), metavar="NAME", help="these runs alone")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=400, help="steps of the run that the cost is measured in")
+    parser.add_argument("--repeats", type=int, default=5, help="such runs")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     home = Path(tempfile.mkdtemp(prefix="assent-crash-"))
@@ -240,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
         make_workshop(home)
         os.chdir(home)
         tally = crash(given.kills, given.only, given.seed, home)
-        cost = overhead(home, given.steps)
+        costs = sorted(overhead(home / f"overhead-{repeat}", given.steps) for repeat in range(max(1, given.repeats)))
     finally:
         os.chdir(before)
     for line in tally.faults:
@@ -253,7 +256,8 @@ def main(arguments: list[str] | None = None) -> int:
         "in_save": tally.in_save,
         "identical": tally.identical,
         "repeated_max_intervals": round(tally.repeated, 3),
-        "checkpoint_overhead": round(cost, 5),
+        "checkpoint_overhead": round(statistics.median(costs), 5),
+        "checkpoint_overhead_range": [round(costs[0], 5), round(costs[-1], 5)],
     }
     print(json.dumps(result))
     return int(bool(tally.faults))

@@ -13,7 +13,19 @@ RUNS = ["ppo", "kto", "sft", "sample", "evaluate", "collect"]
 
 
 def test_killed_runs_end_with_the_same_bits() -> None:
-    command = [sys.executable, "-m", "benchmarks.crash", "--kills", "9", "--steps", "60", "--only", *RUNS]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.crash",
+        "--kills",
+        "9",
+        "--steps",
+        "60",
+        "--repeats",
+        "1",
+        "--only",
+        *RUNS,
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
