@@ -23,8 +23,11 @@ from assent.data.tokenizers import (
     set_encoder_prompts,
 )
 from assent.errors import ModelError
+from assent.models.adapter_files import attach, chain, in_head, is_adapter, is_quantised
+from assent.models.adapters import merged
 from assent.models.causal import CausalModel
 from assent.models.policy import Policy
+from assent.models.quantised import keep_layout, quantisation
 from assent.models.scalar import RewardModel, init_scalar_head
 from assent.models.seq2seq import Seq2SeqModel
 
@@ -35,18 +38,22 @@ _ALIGNMENT = 64
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 
 
-def load_policy(source: str | Path, device: str = "cpu") -> Policy:
+def load_policy(source: str | Path, device: str = "cpu", *, quantise: torch.dtype | None = None) -> Policy:
     """A policy: any causal language model of ``transformers``, or an encoder-decoder such as T5, in float32 master
-    weights, dropout off."""
+    weights, dropout off; of an adapter folder, its base with the adapter merged into it.
+
+    ``quantise``: the linear layers in 4 bits, and what products with them are computed in.
+    """
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     _check_folder(source)
     if _stored_labels(source) is not None:
         raise ModelError(f"{source}: is a reward model or classifier, expected a language model")
     two_parts = bool(_config(source).is_encoder_decoder)
-    model, info, tokenizer = _load(source, AutoModelForSeq2SeqLM if two_parts else AutoModelForCausalLM)
+    model, info, tokenizer = _load(source, AutoModelForSeq2SeqLM if two_parts else AutoModelForCausalLM, quantise)
     _refuse_missing(source, info["missing_keys"])
     _fit_embeddings(model, tokenizer)
+    model = _whole(source, model)
     if two_parts:
         set_encoder_prompts(tokenizer)
     return (Seq2SeqModel if two_parts else CausalModel)(model.eval().to(device), tokenizer)
@@ -69,13 +76,13 @@ def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
         _refuse_missing(source, info["missing_keys"])
         return GatedRewardModel(model.eval().to(device), tokenizer)
     model, info, tokenizer = _load_scalar(source)
-    missing = [name for name in info["missing_keys"] if _in_head(name)]
+    missing = [name for name in info["missing_keys"] if in_head(name)]
     if missing:
         raise ModelError(
             f"{source}: the reward head is missing (no weight '{missing[0]}'): this is a language model and not a "
             "reward model; train one from it with `assent reward --model`"
         )
-    return RewardModel(model.eval().to(device), tokenizer)
+    return RewardModel(_whole(source, model).eval().to(device), tokenizer)
 
 
 def load_classifier(source: str | Path, device: str = "cpu") -> RewardModel:
@@ -87,7 +94,7 @@ def load_classifier(source: str | Path, device: str = "cpu") -> RewardModel:
         raise ModelError(f"{source}: is no sequence-classification model; a classifier has a head with its classes")
     model, info, tokenizer = _load(source, AutoModelForSequenceClassification)
     _refuse_missing(source, info["missing_keys"])
-    return RewardModel(model.eval().to(device), tokenizer)
+    return RewardModel(_whole(source, model).eval().to(device), tokenizer)
 
 
 def reward_model_folders(source: str | Path) -> list[str]:
@@ -103,14 +110,24 @@ def reward_model_folders(source: str | Path) -> list[str]:
 
 
 def new_reward_model(
-    source: str | Path, seed: int, device: str = "cpu", criteria: Sequence[str] = (), members: int = 1
+    source: str | Path,
+    seed: int,
+    device: str = "cpu",
+    criteria: Sequence[str] = (),
+    members: int = 1,
+    *,
+    merge: bool = True,
+    quantise: torch.dtype | None = None,
 ) -> RewardModel:
     """A reward model to be trained: the trunk of ``source``, and a scalar head in place of its output layer.
 
     With ``criteria`` it has one head for each, which the configuration names; with ``members`` it has so many heads for
-    the same thing.  A ``source`` that is a reward model itself keeps its heads, and must be of the same criteria.
+    the same thing.  A ``source`` that is a reward model itself keeps its heads, and must be of the same criteria.  An
+    adapter is merged into its base, or on top of it where not to ``merge``; ``quantise`` is that of
+    :func:`load_policy`.
     """
-    model, info, tokenizer = _load_scalar(source, tuple(criteria), members)
+    model, info, tokenizer = _load_scalar(source, tuple(criteria), members, quantise)
+    model = _whole(source, model) if merge else model
     if members > 1:
         model.config.assent_reward_members = members
         model.config.id2label = {head: f"member-{head + 1}" for head in range(members)}
@@ -128,7 +145,7 @@ def new_reward_model(
 
 
 def _load_scalar(
-    source: str | Path, criteria: tuple[str, ...] | None = None, members: int = 1
+    source: str | Path, criteria: tuple[str, ...] | None = None, members: int = 1, quantise: torch.dtype | None = None
 ) -> tuple[Any, dict[str, Any], Any]:
     """A model with one head for each of the ``criteria``, or one for each member; ``None`` = as it was stored."""
     from transformers import AutoModelForSequenceClassification
@@ -158,35 +175,51 @@ def _load_scalar(
             f"{source}: is a reward model whose criteria are {have}, and those wanted are {wanted}; give the same ones "
             "in the same order, or start from a language model"
         )
-    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, num_labels=max(members, len(criteria)))
-    _refuse_missing(source, [name for name in info["missing_keys"] if not _in_head(name)])
+    options = {"num_labels": max(members, len(criteria))}
+    model, info, tokenizer = _load(source, AutoModelForSequenceClassification, quantise, **options)
+    _refuse_missing(source, [name for name in info["missing_keys"] if not in_head(name)])
+    if is_adapter(source) and labels is not None:  # what its heads are, the base does not know
+        for name in ("id2label", "label2id", *(name for name in vars(config) if name.startswith("assent_"))):
+            setattr(model.config, name, getattr(config, name))
     return model, info, tokenizer
 
 
-def _load(source: str | Path, kind: Any, **options: Any) -> tuple[Any, dict[str, Any], Any]:
-    """The model by an Auto class of transformers, what it says about the weights, and the tokenizer."""
-    online = hub_answers(source)
+def _load(
+    source: str | Path, kind: Any, quantise: torch.dtype | None = None, **options: Any
+) -> tuple[Any, dict[str, Any], Any]:
+    """The model by an Auto class of transformers with its adapters, what it says about the weights, the tokenizer."""
+    base, *adapters = chain(source)
+    online = hub_answers(base)
     tokenizer = load_tokenizer(source, local_files_only=not online)
     if kind.__name__ == "AutoModelForSequenceClassification":
         set_encoder_ends(tokenizer)
     options |= {"dtype": torch.float32, "output_loading_info": True, "local_files_only": not online}
-    options |= {"use_safetensors": True, "trust_remote_code": may_run_code(source)}  # a pickle is code, too
-    model, info = _guarded(source, lambda: kind.from_pretrained(str(source), **options))
+    options |= {"use_safetensors": True, "trust_remote_code": may_run_code(base)}  # a pickle is code, too
+    if quantise is not None or any(map(is_quantised, adapters)):
+        options |= quantisation(quantise or torch.float32)
+    model, info = _guarded(base, lambda: kind.from_pretrained(base, **options))
+    keep_layout(model)
+    if adapters:
+        _fit_embeddings(model, tokenizer)
+        brought = attach(model, adapters)
+        info = {**info, "missing_keys": [name for name in info["missing_keys"] if name not in brought]}
     _refuse_non_finite(source, model)
     _align(model)
     return model, info, tokenizer
 
 
+def _whole(source: str | Path, model: Any) -> Any:
+    """The model with the adapters of ``source``, where it is an adapter folder, merged into it, all its own again."""
+    return merged(model).requires_grad_(True) if len(chain(source)) > 1 else model
+
+
 def _config(source: str | Path) -> Any:
+    """The configuration in the folder; of an adapter that has none, its base's."""
     from transformers import AutoConfig
 
-    options = {"local_files_only": not hub_answers(source), "trust_remote_code": may_run_code(source)}
-    return _guarded(source, lambda: AutoConfig.from_pretrained(str(source), **options))
-
-
-def _in_head(name: str) -> bool:
-    """Whether a weight belongs to what a reward model has and a language model has not."""
-    return name.split(".")[0] in ("score", "classifier") or "pooler" in name
+    stored = source if (Path(source) / "config.json").is_file() else chain(source)[0]
+    options = {"local_files_only": not hub_answers(stored), "trust_remote_code": may_run_code(stored)}
+    return _guarded(stored, lambda: AutoConfig.from_pretrained(str(stored), **options))
 
 
 def _refuse_missing(source: str | Path, names: Iterable[str]) -> None:
@@ -254,6 +287,13 @@ def _check_folder(source: str | Path) -> None:
         raise ModelError(f"{source}: no such model folder")
     if not path.is_dir():
         raise ModelError(f"{source}: is a file; a model is a folder with config.json and model.safetensors")
+    base, *adapters = chain(source)
+    if adapters:
+        if not Path(base).exists() and base.startswith((".", "/", "~")):
+            raise ModelError(
+                f"{adapters[0]}: its base {base} is not there; put it back, or correct adapter_config.json"
+            )
+        return _check_folder(base)
     if not (path / "config.json").exists():
         raise ModelError(f"{source}: no config.json in it, so this is not a model folder")
     if not any((path / name).exists() for name in _WEIGHT_FILES):

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from assent.models.adapters import has_trained, without_trained
 from assent.models.logprobs import chunked_logprobs, plain_logprobs
 
 
@@ -23,11 +24,20 @@ class Policy(nn.Module):
         self.tokenizer = tokenizer
         self.packing = False
         """Lay the rows of a batch behind one another instead of padding them; causal models only."""
+        self.adapter_of: str | None = None
+        """The folder or hub name that the adapter which is trained belongs on; ``None`` where none is."""
         self._head_scale = self._find_head_scale()
 
     def frozen_copy(self) -> Self:
-        """The policy as it is now, to be the reference."""
-        return type(self)(copy.deepcopy(self.model).requires_grad_(False), self.tokenizer)
+        """The policy as it is now, to be the reference; of one with an adapter in training, what that was put on, over
+        the same weights."""
+        if has_trained(self.model):
+            return self.over(without_trained(self.model))
+        return self.over(copy.deepcopy(self.model).requires_grad_(False))
+
+    def over(self, model: Any, tokenizer: Any = None) -> Self:
+        """Another policy of this kind over ``model``; ``tokenizer`` = this one's where none is given."""
+        return type(self)(model, tokenizer or self.tokenizer)
 
     @property
     def config(self) -> Any:

@@ -36,6 +36,8 @@ class RewardModel(nn.Module):
         self.tokenizer = tokenizer
         self.packing = False
         """Lay the rows of a batch behind one another instead of padding them; causal trunks only."""
+        self.adapter_of: str | None = None
+        """As :attr:`assent.models.policy.Policy.adapter_of`."""
 
     @property
     def trunk(self) -> nn.Module:

@@ -18,6 +18,7 @@ from assent.errors import RecipeError, nearest
 from assent.pipeline import schema
 from assent.pipeline.check import Mismatch, conform
 from assent.pipeline.recipe import Recipe, StageSpec, input_items, parse_reference
+from assent.runs.adapter import bases_of
 from assent.runs.digest import digest_json, digest_path
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*([:@][\w./:@+-]+)?")
@@ -164,7 +165,9 @@ def content_digest(item: ResolvedInput) -> str:
         return ""
     if item.artifact == "code":
         return digest_json(["code", item.source.rpartition(":")[2], digest_path(item.path)])
-    return digest_json(["content", digest_path(item.path)])
+    below = bases_of(item.path) if item.artifact == "model" else []  # an adapter is nothing without its base
+    content = [digest_path(base) if Path(base).exists() else base for base in below]
+    return digest_json(["content", digest_path(item.path), *content])
 
 
 def module_file(name: str) -> Path | None:

@@ -10,7 +10,8 @@ from typing import Any
 from assent.errors import RunError, nearest
 from assent.pipeline import schema
 from assent.pipeline.graph import Node, ResolvedInput, content_digest
-from assent.runs.digest import digest_file
+from assent.runs.adapter import bases_of
+from assent.runs.digest import digest_file, digest_json, digest_path
 from assent.runs.manifest import InputRecord, find_manifest, read_manifest
 
 
@@ -88,23 +89,35 @@ def _named(item: ResolvedInput, path: Path) -> str:
 
 
 def input_records(node: Node, parents: Mapping[str, Path], folder: Path) -> tuple[InputRecord, ...]:
-    """The inputs for the manifest in ``folder``; a path within another finished stage names it as parent."""
+    """The inputs for the manifest in ``folder``; a path within another finished stage names it as parent.
+
+    The base of an adapter that no stage made is an input as well; one that a stage made has it among its own.
+    """
     records: list[InputRecord] = []
     for item in node.inputs:
         path = _located(item, parents)
         parent = None if path is None or item.artifact == "store" else find_manifest(path)
-        records.append(
-            InputRecord(
-                name=item.label,
-                source=item.source,
-                artifact=item.artifact,
-                digest=item.digest,
-                path=None if path is None else _written(path, folder),
-                parent=None if parent is None else read_manifest(parent).identity,
-                parent_folder=None if parent is None else _written(parent, folder),
-            )
-        )
+        records.append(_record(item.label, item.source, item.artifact, item.digest, path, parent, folder))
+        for base in bases_of(path) if path is not None and parent is None and item.artifact == "model" else ():
+            place = Path(base) if Path(base).exists() else None
+            digest = digest_json(["hub", base] if place is None else ["content", digest_path(place)])
+            made = find_manifest(place) if place else None
+            records.append(_record(f"{item.label} base", base, "model", digest, place, made, folder))
     return tuple(records)
+
+
+def _record(
+    name: str, source: str, artifact: str, digest: str, path: Path | None, parent: Path | None, folder: Path
+) -> InputRecord:
+    return InputRecord(
+        name=name,
+        source=source,
+        artifact=artifact,
+        digest=digest,
+        path=None if path is None else _written(path, folder),
+        parent=None if parent is None else read_manifest(parent).identity,
+        parent_folder=None if parent is None else _written(parent, folder),
+    )
 
 
 def _located(item: ResolvedInput, parents: Mapping[str, Path]) -> Path | None:

@@ -14,9 +14,11 @@ from assent.data.chat import encode_completion, encode_prompt
 from assent.data.microbatch import plan_microbatches
 from assent.data.tokenizers import has_encoder_prompts
 from assent.errors import RecipeError
-from assent.models.load import load_reward_model, reward_model_folders
+from assent.models.adapters import AdapterSettings
+from assent.models.load import reward_model_folders
 from assent.models.padding import pad_right
 from assent.models.scalar import RewardModel
+from assent.models.shared import Bases
 from assent.rewards.ensemble import MEAN, Ensemble, Pooling
 from assent.rewards.lengths import doublings
 from assent.rewards.source import Scores
@@ -93,15 +95,18 @@ def load_models(
     token_budget: int = 8192,
     weights: Mapping[str, float] | None = None,
     pooling: Pooling = MEAN,
+    bases: Bases | None = None,
 ) -> ModelReward | Ensemble:
     """The rewards of the model or the ensemble in a folder (or of a hub name), frozen.
 
-    The other arguments are those of :class:`ModelReward`.  Raises :class:`ModelError` for what is no reward model, such
-    as one whose head is missing.
+    Models that are adapters of a base in ``bases``, or members that are adapters of one base, share it.  The other
+    arguments are those of :class:`ModelReward`.  Raises :class:`ModelError` for what is no reward model, such as one
+    whose head is missing.
     """
     rest = (policy_tokenizer, token_budget, weights, pooling)
     folders = reward_model_folders(source)
-    members = [ModelReward(load_reward_model(folder, device).requires_grad_(False), *rest) for folder in folders]
+    models = (bases or Bases(AdapterSettings(), device)).reward_models(folders)
+    members = [ModelReward(model, *rest) for model in models]
     return members[0] if len(members) == 1 else Ensemble(members, pooling)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from assent.errors import RunError
+from assent.models.adapters import load_trained_state, trained_state
 from assent.runs.folder import sync_folder
 from assent.training.checkpoint import link_or_copy
 from assent.training.roles import Roles
@@ -120,7 +121,7 @@ class Evaluation(Callback):
         """Put the best weights back into the models, if any were kept."""
         if self.keep_best and self.best is not None:
             for name, weights in torch.load(self.best_file, weights_only=True).items():
-                roles.trained[name].load_state_dict(weights)
+                load_trained_state(roles.trained[name], weights)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -252,7 +253,7 @@ def _write_weights(path: Path, roles: Roles) -> None:
     aside = path.with_suffix(".tmp")
     aside.unlink(missing_ok=True)  # a kill may have left it as another name of a checkpoint's file
     with open(aside, "wb") as file:
-        torch.save({name: module.state_dict() for name, module in roles.trained.items()}, file)
+        torch.save({name: trained_state(module) for name, module in roles.trained.items()}, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)

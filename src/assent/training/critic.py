@@ -9,6 +9,7 @@ from pydantic import Field
 
 from assent.config import Settings
 from assent.errors import RecipeError
+from assent.models.adapters import add_adapter, without_trained
 from assent.models.policy import Policy
 from assent.models.scalar import Critic, RewardModel, ValueHead
 
@@ -25,9 +26,10 @@ class CriticSettings(Settings):
     """The critic's peak learning rate; unset = learning_rate."""
 
 
-def start_critic(policy: Policy, reward_model: RewardModel | None, settings: Any) -> Critic | ValueHead:
+def start_critic(policy: Policy, reward_model: RewardModel | None, settings: Any, seed: int) -> Critic | ValueHead:
     """The critic that the ``settings``' ``critic`` asks for, its head at zero.
 
+    Where the policy trains an adapter, so does a critic with a trunk of its own, over the same frozen weights.
     ``reward_model`` is ``None`` where the reward is no model, or one with another tokenizer than the policy's.  Raises
     :class:`RecipeError` where it is to start from one that cannot serve.
     """
@@ -42,4 +44,8 @@ def start_critic(policy: Policy, reward_model: RewardModel | None, settings: Any
             )
         trunk = reward_model.model.base_model
         width = int(reward_model.model.score.weight.shape[1])
-    return Critic(copy.deepcopy(trunk).requires_grad_(True), width).to(device)
+    if policy.adapter_of is None:
+        return Critic(copy.deepcopy(trunk).requires_grad_(True), width).to(device)
+    trunk = without_trained(trunk)
+    add_adapter(trunk, settings, seed)
+    return Critic(trunk, width).to(device)

@@ -19,6 +19,7 @@ import torch
 from assent.algorithms.base import State
 from assent.algorithms.batch import Batch
 from assent.errors import NonFiniteError
+from assent.models.adapters import load_trained_state, trained_state
 from assent.rewards.source import Pending
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.checkpoint import Saver, load_newest, name_of
@@ -210,7 +211,7 @@ class Training:
 
     def _state(self) -> dict[str, Any]:
         return {
-            "weights": {name: module.state_dict() for name, module in self.roles.trained.items()},
+            "weights": {name: trained_state(module) for name, module in self.roles.trained.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "states": [dict(state) for state in self.states],
             "callbacks": [callback.state() for callback in self.callbacks],
@@ -228,7 +229,7 @@ class Training:
             return
         saved = found.state
         for name, weights in saved["weights"].items():
-            self.roles.trained[name].load_state_dict(weights)
+            load_trained_state(self.roles.trained[name], weights)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
         self.states = list(saved["states"])

@@ -14,6 +14,7 @@ from assent.algorithms.base import Algorithm, Figures, State
 from assent.algorithms.batch import Batch
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
+from assent.models.adapters import AdapterSettings
 from assent.models.policy import Policy
 from assent.models.scalar import RewardModel
 from assent.rewards.source import RewardSource
@@ -37,7 +38,7 @@ SHOWN = {"reward_mean": "reward", "kl": "KL", "completion_tokens": "length", "en
 """Figures on the display while it trains."""
 
 
-class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions):
+class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions, AdapterSettings):
     """Training on rollouts."""
 
     max_steps: int = Field(default=100, gt=0)
@@ -154,7 +155,8 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         shown,
     ]
     if settings.snapshot_steps is not None:
-        callbacks.append(Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name))
+        snapshots = Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name, settings.merge)
+        callbacks.append(snapshots)
     make_training(task, roles, source, callbacks).run()
     return window.means(), roles
 
@@ -216,15 +218,21 @@ def _with_multiplier(algorithm: Algorithm) -> Algorithm:
 
 
 def make_roles(task: OnPolicyTask) -> Roles:
-    """The policy, a frozen copy of it as the reference, and a critic, as far as the algorithm uses them."""
+    """The policy, a frozen copy of it as the reference, and a critic, as far as the algorithm uses them.
+
+    With an adapter they are one base: the policy with its adapter, the base without it, the critic with another.
+    """
     settings: OnPolicySettings = task.settings
     reference = None
     if "ref_logprobs" in task.algorithm.needs or task.scored:
         reference = task.policy.frozen_copy()
+    critic = None
+    if "values" in task.algorithm.outputs:
+        critic = start_critic(task.policy, task.reward_model, settings, task.seed)
     roles = Roles(
         policy=task.policy,
         reference=reference,
-        critic=(start_critic(task.policy, task.reward_model, settings) if "values" in task.algorithm.outputs else None),
+        critic=critic,
         temperature=settings.temperature,
         bf16=settings.dtype == "bfloat16",
     )

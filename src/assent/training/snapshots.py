@@ -17,8 +17,10 @@ class Snapshots(Callback):
     """Writes the policy into ``snapshots/step-N`` every ``every`` steps, the last step aside, whose weights the stage
     saves itself.  A step that a resumed run does again replaces what the killed one wrote."""
 
-    def __init__(self, policy: Policy, folder: Path, every: int, method: str) -> None:
+    def __init__(self, policy: Policy, folder: Path, every: int, method: str, merge: bool = True) -> None:
+        """``merge`` is that of :func:`assent.models.save.save_model`."""
         self.policy, self.folder, self.every, self.method = policy, folder / FOLDER, every, method
+        self.merge = merge
 
     def after_step(self, event: StepEvent) -> bool:
         if event.step % self.every or event.step == event.total:
@@ -28,7 +30,15 @@ class Snapshots(Callback):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         settings = {"step": event.step, "of": event.total}
-        save_model(self.policy, aside, method=self.method, base="the policy before this stage", settings=settings)
+        save_model(
+            self.policy,
+            aside,
+            method=self.method,
+            base="the policy before this stage",
+            settings=settings,
+            merge=self.merge,
+            home=self.folder.parent.parent,
+        )
         shutil.rmtree(final, ignore_errors=True)
         os.replace(aside, final)
         return False

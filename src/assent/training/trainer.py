@@ -17,10 +17,10 @@ from assent.config import Settings, make_settings
 from assent.data.chat import encode_completion
 from assent.errors import DataError, RecipeError, nearest
 from assent.models.device import pick_device
-from assent.models.load import load_policy
 from assent.models.policy import Policy
 from assent.models.save import save_model
 from assent.models.scalar import RewardModel
+from assent.models.shared import Bases, train_adapter
 from assent.rewards.source import Scores
 from assent.rollout.plain import local_engine
 from assent.training.critic import CriticSettings
@@ -77,7 +77,7 @@ class Trainer:
         if settings["lr_scheduler_type"] != "constant" and "max_steps" not in settings:
             raise RecipeError(f"Trainer: lr_scheduler_type {settings['lr_scheduler_type']} needs max_steps")
         self.settings: Any = make_settings(_settings_of(self.algorithm), settings, "Trainer")
-        self.model = model if isinstance(model, Policy) else load_policy(model, pick_device())
+        self.model = self._opened(model, seed)
         self.seed, self._base = seed, str(model) if isinstance(model, (str, Path)) else "a model in memory"
         self._given = _GivenBatch()
         self._drawn_at, self._draws = -1, 0
@@ -98,6 +98,15 @@ class Trainer:
         )
         self._training = make_training(task, make_roles(task), self._given, ())
         self._training.restore()
+
+    def _opened(self, model: str | Path | Policy, seed: int) -> Policy:
+        if not isinstance(model, Policy):
+            return Bases(self.settings, pick_device()).policy(str(model), seed)
+        if self.settings.adapter == "qlora":
+            raise RecipeError("Trainer: adapter qlora brings the base in 4 bits from a folder; give the model's path")
+        if self.settings.adapter == "lora":
+            train_adapter(model, self.settings, seed, model.config.name_or_path or "a model in memory")
+        return model
 
     @property
     def steps_done(self) -> int:
@@ -158,6 +167,7 @@ class Trainer:
             method=self.algorithm.name,
             base=self._base,
             settings=self.settings.model_dump(),
+            merge=self.settings.merge,
         )
 
     def _per_prompt(self, prompts: Sequence[Any], completions: Sequence[Any], rewards: Sequence[float]) -> int:

@@ -97,6 +97,23 @@ def test_resume_after_sigkill_is_exact(name: str, tmp_path: Path, one_thread: No
     check_equal(tmp_path / "straight", tmp_path / "resumed", straight, resumed)
 
 
+ADAPTER = {"adapter": "lora", "lora_r": 4, "lora_dropout": 0.1, "load_best_model_at_end": True}
+
+
+@pytest.mark.parametrize("name", ["sft", "reward", "dpo", "ppo", "grpo"])
+def test_resume_is_exact_with_an_adapter(name: str, tmp_path: Path):
+    """The checkpoint holds what is trained and nothing of the base; dropout goes on where it was."""
+    straight = train(name, tmp_path / "straight", **ADAPTER)
+    with pytest.raises(KeyboardInterrupt):
+        train(name, tmp_path / "resumed", Progress({4: interrupt}), **ADAPTER)
+    resumed = train(name, tmp_path / "resumed", **ADAPTER)
+    check_equal(tmp_path / "straight", tmp_path / "resumed", straight, resumed)
+    saved = newest(tmp_path / "resumed")["weights"]
+    trained = {role: {n for n, p in m.named_parameters() if p.requires_grad} for role, m in resumed.items()}
+    assert {role: set(state) for role, state in saved.items()} == trained
+    assert {role: sum("lora_B" in n for n in names) for role, names in trained.items()} == dict.fromkeys(trained, 14)
+
+
 @pytest.mark.parametrize("settings", [{"critic": "shared"}, {"critic": "reward"}])
 def test_resume_is_exact_for_every_critic(settings: dict[str, Any], tmp_path: Path):
     straight = train("ppo", tmp_path / "straight", **settings)

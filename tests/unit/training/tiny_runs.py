@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from assent.algorithms import ALGORITHMS, load_algorithm
+from assent.models.adapters import DropoutSettings
 from assent.models.causal import CausalModel
+from assent.models.shared import train_adapter
 from assent.rewards.rule import FunctionReward
 from assent.testing.tiny import tiny_causal, tiny_reward
 from assent.training import on_policy, supervised
@@ -33,7 +35,7 @@ PROMPTS = [Prompt(id=f"p{i}", text=f"The film {i} is" if i % 2 else f"It was {i}
 def run_settings(name: str, **given: Any) -> Any:
     """The settings of a run: the algorithm's own with those of its kind of training; those it has not are left out."""
     own = load_algorithm(name).Settings
-    kinds = (OnPolicySettings, CriticSettings) if on_rollouts(name) else (DatasetSettings,)
+    kinds = (OnPolicySettings, CriticSettings) if on_rollouts(name) else (DatasetSettings, DropoutSettings)
     made = type(f"{own.__name__}Run", (*kinds, own), {})
     return made(**{key: value for key, value in given.items() if key in made.model_fields})
 
@@ -92,12 +94,16 @@ def supervised_task(
 ) -> Task:
     """Ten steps of four examples, two held out, unless ``settings`` say otherwise."""
     given = {"batch_size": 3, "max_steps": 6, "save_steps": 1, "learning_rate": 1e-3, "eval_steps": 2, **settings}
+    made = run_settings(name, **given)
     model: Any = (tiny_reward() if trains_reward(name) else tiny_causal()).to(device)
+    if made.adapter != "none":
+        train_adapter(model, made, 3, "the base")
     if trains_reward(name):
         roles = Roles(reward=model)
     else:
-        reference = tiny_causal().to(device).requires_grad_(False)
-        roles = Roles(policy=model, reference=reference if "ref_logprobs" in load_algorithm(name).needs else None)
+        roles = Roles(
+            policy=model, reference=model.frozen_copy() if "ref_logprobs" in load_algorithm(name).needs else None
+        )
     every = examples(name, model.tokenizer)
     folder.mkdir(parents=True, exist_ok=True)
     return Task(
@@ -105,7 +111,7 @@ def supervised_task(
         algorithm=load_algorithm(name),
         examples=every[:8],
         held_out=every[8:],
-        settings=run_settings(name, **given),
+        settings=made,
         pad=model.tokenizer.pad_token_id,
         folder=folder,
         seed=3,
@@ -132,6 +138,9 @@ def rollout_task(
         **settings,
     }
     policy: CausalModel = tiny_causal().to(device)
+    made = run_settings(name, **given)
+    if made.adapter != "none":
+        train_adapter(policy, made, 3, "the base")
     folder.mkdir(parents=True, exist_ok=True)
     return OnPolicyTask(
         policy=policy,
@@ -141,7 +150,7 @@ def rollout_task(
         encoded=encode_prompts(policy.tokenizer, PROMPTS, 50, None, "test"),
         pretrain=(),
         algorithm=load_algorithm(name),
-        settings=run_settings(name, **given),
+        settings=made,
         folder=folder,
         seed=3,
         progress=progress or Progress(),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from assent.models.adapters import is_adapted, low_rank
 from assent.models.fused.attention import AttentionShape
 from assent.models.fused.functions import Linear, Norm
 from assent.models.fused.trunk import Block, Trunk
@@ -27,10 +28,14 @@ def describe(trunk: Any) -> Trunk | None:
 
 
 def _linear(*modules: Any) -> Linear:
-    kind = type(modules[0])
-    if kind not in (nn.Linear, Conv1D) or any(type(module) is not kind for module in modules):
+    bases = [module.get_base_layer() if is_adapted(module) else module for module in modules]
+    kind = type(bases[0])
+    if kind not in (nn.Linear, Conv1D) or any(type(base) is not kind for base in bases):
         raise NotPlain
-    return Linear([m.weight for m in modules], [m.bias for m in modules], transposed=kind is Conv1D)
+    added = [low_rank(module) if is_adapted(module) else () for module in modules]
+    if any(rank.dropout for ranks in added for rank in ranks):
+        raise NotPlain
+    return Linear([b.weight for b in bases], [b.bias for b in bases], kind is Conv1D, added if any(added) else ())
 
 
 def _rms(norm: Any) -> Norm:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from assent.models.adapters import LowRank
 from assent.models.fused.kernels import Normed, add_norm, add_norm_backward, gate, gate_backward
 
 
@@ -25,6 +26,21 @@ class Linear:
     """[out, in] each, or [in, out] where ``transposed`` (GPT-2)."""
     biases: Sequence[Tensor | None]
     transposed: bool = False
+    added: Sequence[Sequence[LowRank]] = ()
+    """The adapters of each; empty where none has any."""
+
+    def of_adapters(self, states: Tensor) -> Tensor:
+        """[N, out] what the adapters add."""
+        parts: list[Tensor] = []
+        for weight, ranks in zip(self.weights, self.added, strict=True):
+            part = None
+            for rank in ranks:
+                down = F.linear(states, rank.down.to(states.dtype))
+                more = F.linear(down, rank.up.to(states.dtype)) * rank.scale
+                part = more if part is None else part + more
+            size = weight.shape[1 if self.transposed else 0]
+            parts.append(states.new_zeros(len(states), size) if part is None else part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def joined(self, dtype: torch.dtype) -> Tensor:
         """The weight [out, in] of all of them, as ``dtype``: a view of one, a copy of several."""
@@ -71,7 +87,20 @@ class _Linear(torch.autograd.Function):
 
 def linear(states: Tensor, layer: Linear) -> Tensor:
     """[N, out] of states [N, in], in the states' own precision."""
-    return _Linear.apply(states, layer, *layer.parameters)  # pyright: ignore[reportReturnType]
+    out: Tensor = _Linear.apply(states, layer, *layer.parameters)  # pyright: ignore[reportAssignmentType]
+    return out + layer.of_adapters(states) if layer.added else out
+
+
+class _Gate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        ctx.save_for_backward(both)
+        return gate(both)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (both,) = ctx.saved_tensors
+        return gate_backward(both, grads[0])[0]
 
 
 class _Gated(torch.autograd.Function):
@@ -93,6 +122,8 @@ class _Gated(torch.autograd.Function):
 
 def gated(both: Tensor, layer: Linear) -> Tensor:
     """``layer`` of silu(g) * u, for ``both`` [N, 2 F] = g and u side by side."""
+    if layer.added:
+        return linear(_Gate.apply(both), layer)  # pyright: ignore[reportArgumentType]
     return _Gated.apply(both, layer, *layer.parameters)  # pyright: ignore[reportReturnType]
 
 

@@ -39,6 +39,7 @@ STAGES: dict[str, str] = {
         "expert-iteration",
         "online-dpo",
         "train",
+        "merge",
         "evaluate",
         "reward-bench",
         "release",

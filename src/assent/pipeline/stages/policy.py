@@ -12,9 +12,9 @@ from assent.config import Settings
 from assent.data.readers import read_completions, read_prompts
 from assent.errors import ModelError
 from assent.models.device import pick_device
-from assent.models.load import load_policy
 from assent.models.policy import Policy
 from assent.models.save import save_critic
+from assent.models.shared import Bases
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.pipeline.stages.reward_input import RewardInput, open_reward
 from assent.pipeline.stages.training import PublishSettings, finish, read_examples
@@ -60,9 +60,10 @@ def rollout_stage(
 
 
 def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
-    policy = load_policy(settings.model, pick_device())
+    bases = Bases(settings, pick_device())
+    policy = bases.policy(settings.model, context.seed)
     room = room_for_prompts(policy, settings)
-    source = open_reward(settings, algorithm.name, policy.tokenizer, settings.token_budget)
+    source = open_reward(settings, algorithm.name, policy.tokenizer, settings.token_budget, bases)
     sharing = [each.model for each in models_in(source) if each.same_tokenizer]
     reward = min(sharing, key=lambda model: model.context_length) if sharing else None
     prompts = read_prompts(settings.data, empty=settings.empty)
@@ -92,7 +93,7 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
 
 
 def _run_scored(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
-    policy = load_policy(settings.model, pick_device())
+    policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
     examples = scored_examples(policy, read_completions(settings.data), settings.data)
     task = OnPolicyTask(
         policy=policy,

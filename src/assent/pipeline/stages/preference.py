@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from assent.algorithms.base import Algorithm
+from assent.models.adapters import AdapterSettings
 from assent.models.device import pick_device
-from assent.models.load import load_policy
+from assent.models.shared import Bases
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
 from assent.training.roles import Roles
 from assent.training.supervised import DatasetSettings
 
 
-class PreferenceStageSettings(DatasetSettings, PublishSettings):
+class PreferenceStageSettings(DatasetSettings, AdapterSettings, PublishSettings):
     """Optimisation of a policy on people's choices or labels directly."""
 
     model: str = Input("model", description="Model folder or hub name to start from; also the reference")
@@ -25,7 +26,7 @@ def preference_stage(algorithm: Algorithm, stage_settings: type[PreferenceStageS
     """The stage of such an algorithm; ``stage_settings`` are also the algorithm's settings."""
 
     def run(settings: Any, context: Context) -> Metrics:
-        policy = load_policy(settings.model, pick_device())
+        policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
         reference = None
         if "ref_logprobs" in algorithm.needs:
             reference = policy.frozen_copy()

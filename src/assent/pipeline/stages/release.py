@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from assent.data.rows import read_rows
+from assent.models.adapter_files import is_adapter
 from assent.models.device import pick_device
 from assent.models.load import load_policy
 from assent.models.save import save_model
@@ -98,7 +99,7 @@ def _export(model: str, out: Path) -> None:
     """The candidate's model files, with the record of what it passed."""
     target: Path = out / EXPORT
     shutil.rmtree(target, ignore_errors=True)  # of an attempt that was interrupted
-    if Path(model).is_dir():
+    if Path(model).is_dir() and not is_adapter(model):
         shutil.copytree(model, target, ignore=_LEFT_BEHIND)
     else:
         settings: dict[str, Any] = {"model": model}

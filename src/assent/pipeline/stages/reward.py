@@ -20,9 +20,11 @@ from assent.algorithms.reward_ranking import ALGORITHM as RANKING
 from assent.algorithms.reward_ranking import RewardRankingSettings
 from assent.data.tokenizers import set_bos
 from assent.errors import RecipeError
+from assent.models.adapters import DropoutSettings
 from assent.models.device import pick_device
-from assent.models.load import ENSEMBLE, new_reward_model
+from assent.models.load import ENSEMBLE
 from assent.models.scalar import RewardModel
+from assent.models.shared import Bases
 from assent.pipeline.portions import Portions
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import Data, PublishSettings, finish, fit, read_data
@@ -36,7 +38,7 @@ from assent.training.supervised import DatasetSettings
 from assent.types import short_id
 
 
-class RewardSettings(DatasetSettings, PublishSettings):
+class RewardSettings(DatasetSettings, DropoutSettings, PublishSettings):
     """What every stage that writes a reward model is told."""
 
     model: str = Input("model", description="Model folder or hub name whose trunk the reward model starts from")
@@ -126,7 +128,8 @@ def _train_one(
 ) -> Metrics:
     criteria = settings.criteria or ()
     heads_as_members = settings.members if settings.ensemble == "heads" else 1
-    model = new_reward_model(settings.model, context.seed, pick_device(), criteria, heads_as_members)
+    bases = Bases(settings, pick_device())
+    model = bases.new_reward_model(settings.model, context.seed, tuple(criteria), heads_as_members)
     if settings.add_bos is not None:
         set_bos(model.tokenizer, settings.add_bos)
     heads = {name: head for head, name in enumerate(criteria)} or None

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from assent.config import Settings
 from assent.errors import RecipeError
+from assent.models.shared import Bases
 from assent.pipeline.stage import Input
 from assent.rewards.ensemble import EnsembleRule, Pooling
 from assent.rewards.load import load_reward
@@ -30,11 +31,16 @@ class RewardInput(Settings):
     )
 
 
-def open_reward(settings: RewardInput, stage: str, tokenizer: Any = None, token_budget: int = 8192) -> RewardSource:
-    """The source.  Raises :class:`RecipeError` unless exactly one is given."""
+def open_reward(
+    settings: RewardInput, stage: str, tokenizer: Any = None, token_budget: int = 8192, bases: Bases | None = None
+) -> RewardSource:
+    """The source, over the ``bases`` that are loaded already where it can be.
+
+    Raises :class:`RecipeError` unless exactly one is given.
+    """
     if (settings.reward is None) == (settings.reward_function is None):
         raise RecipeError(f"{stage}: give either reward (a reward model, or another source) or reward_function")
     if settings.reward is None:
         return FunctionReward(load_function(str(settings.reward_function)))
     pooling = Pooling(settings.ensemble, settings.variance_coefficient)
-    return load_reward(settings.reward, tokenizer, token_budget, settings.reward_weights, pooling)
+    return load_reward(settings.reward, tokenizer, token_budget, settings.reward_weights, pooling, bases)

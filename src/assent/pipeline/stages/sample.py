@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from assent.data.jsonl import write_completions
 from assent.data.readers import read_prompts
 from assent.data.tokenizers import load_tokenizer
-from assent.errors import RecipeError
+from assent.errors import ModelError, RecipeError
+from assent.models.adapter_files import is_adapter
 from assent.models.device import pick_device
 from assent.models.load import context_length, load_policy
 from assent.pipeline.portions import Portions
@@ -120,6 +121,11 @@ def _open(settings: SampleSettings, name: str, model: str) -> tuple[Any, Engine]
         return policy, local_engine(policy, settings.slots, name, settings)
     policy = _Elsewhere(model)
     if settings.engine == "vllm":
+        if is_adapter(model):
+            raise ModelError(
+                f"{model}: is an adapter, and vLLM is given whole models here; make one with `assent merge {model} "
+                "--out DIR`, or use engine: local"
+            )
         return policy, VLLMEngine(model, name, settings.slots, dtype=settings.rollout_dtype)
     served = settings.served_name or model
     return policy, ServerEngine(str(settings.url), served, policy.tokenizer, name, at_once=settings.slots)

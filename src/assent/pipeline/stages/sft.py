@@ -6,15 +6,16 @@ from typing import Literal
 
 from assent.algorithms.sft import ALGORITHM, SFTSettings
 from assent.data.tokenizers import set_bos
+from assent.models.adapters import DropoutSettings
 from assent.models.device import pick_device
-from assent.models.load import load_policy
+from assent.models.shared import Bases
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.training import PublishSettings, finish, fit, read_data
 from assent.training.roles import Roles
 from assent.training.supervised import DatasetSettings
 
 
-class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
+class SFTStageSettings(DatasetSettings, DropoutSettings, PublishSettings, SFTSettings):
     """Supervised fine-tuning."""
 
     model: str = Input("model", description="Model folder or hub name to start from")
@@ -27,7 +28,7 @@ class SFTStageSettings(DatasetSettings, PublishSettings, SFTSettings):
 
 
 def run(settings: SFTStageSettings, context: Context) -> Metrics:
-    policy = load_policy(settings.model, pick_device())
+    policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
     if settings.add_bos is not None:
         set_bos(policy.tokenizer, settings.add_bos)
     algorithms = {"demonstrations": ALGORITHM, "texts": ALGORITHM}

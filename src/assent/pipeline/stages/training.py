@@ -165,7 +165,8 @@ def fit(
 def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
     """Save the model into the stage's folder."""
     shown = {key: _name_of(value) for key, value in settings.model_dump().items()}
-    save_model(model, context.out, method=method, base=_name_of(base), settings=shown)
+    merge = getattr(settings, "merge", True)
+    save_model(model, context.out, method=method, base=_name_of(base), settings=shown, merge=merge)
 
 
 def _name_of(value: Any) -> Any:

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from assent.models.adapters import is_adapted, merged_layer
 from assent.models.plain import NotPlain
 from assent.rollout.decoders.weights import Affine, Norm, turns_of
 
 
 def affine(module: Any) -> Affine:
-    """A linear layer's own weights.  Raises :class:`NotPlain` where it is anything else."""
+    """A linear layer's own weights, or W + s B A of one with adapters.  Raises :class:`NotPlain` where it is anything
+    else."""
+    module = merged_layer(module) if is_adapted(module) else module
     if type(module) is not nn.Linear:
         raise NotPlain
     return Affine(module.weight, module.bias)
@@ -22,6 +25,7 @@ def affine(module: Any) -> Affine:
 
 def conv1d(module: Any) -> Affine:
     """GPT-2's linear layer, whose weight lies the other way round."""
+    module = merged_layer(module) if is_adapted(module) else module
     if type(module) is not Conv1D:
         raise NotPlain
     return Affine(module.weight.T, module.bias)
