@@ -69,7 +69,7 @@ def test_adapters_on_adapters(model: str, assent: Any, tmp_path: Path) -> None:
     assert not torch.equal(logits(snapshot.model), logits(load_policy(ppo).model))
     plain = assent("merge", "--model", str(ppo), out="plain")
     with_transformers = AutoModelForCausalLM.from_pretrained(plain)
-    assert torch.equal(logits(with_transformers), logits(load_policy(ppo).model))
+    assert (logits(with_transformers) - logits(load_policy(ppo).model)).abs().max() < 1e-5
     assert logits(load_policy(dpo).model).shape == logits(with_transformers).shape
     scored = assent("merge", "--model", str(reward), out="scores")
     config = AutoModelForSequenceClassification.from_pretrained(scored).config
