@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -105,10 +106,10 @@ def attach(model: nn.Module, folders: Sequence[str]) -> set[str]:
 
 
 def _attach(model: nn.Module, folder: str, name: str) -> set[str]:
-    stored, config = _read(folder), _config(folder)
+    stored = _read(folder)
     try:
-        inject(model, config, name)
-    except ValueError as error:
+        inject(model, _config(folder), name)
+    except (TypeError, ValueError) as error:  # of a file that was edited, or of another model
         raise ModelError(f"{folder}: this adapter is not for its base: {str(error).splitlines()[0]}") from None
     own = dict(model.named_parameters())
     expected = {n for n in own if f".{name}." in n}
@@ -140,9 +141,13 @@ def _read(folder: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise ModelError(f"{folder}: no {WEIGHTS} in it; weights in pickle form are not read")
     try:
-        return load_file(path)
+        stored = load_file(path)
     except SafetensorError as error:
         raise ModelError(f"{path}: the weights are damaged ({error}); copy the adapter again") from None
+    for name, value in stored.items():
+        if not bool(torch.isfinite(value).all()):
+            raise ModelError(f"{path}: weight '{name}' holds NaN or infinity, so the adapter is damaged")
+    return stored
 
 
 def _config(folder: str) -> Any:

@@ -49,7 +49,7 @@ def load_policy(source: str | Path, device: str = "cpu", *, quantise: torch.dtyp
     _check_folder(source)
     if _stored_labels(source) is not None:
         raise ModelError(f"{source}: is a reward model or classifier, expected a language model")
-    two_parts = bool(_config(source).is_encoder_decoder)
+    two_parts = bool(model_config(source).is_encoder_decoder)
     model, info, tokenizer = _load(source, AutoModelForSeq2SeqLM if two_parts else AutoModelForCausalLM, quantise)
     _refuse_missing(source, info["missing_keys"])
     _fit_embeddings(model, tokenizer)
@@ -62,13 +62,13 @@ def load_policy(source: str | Path, device: str = "cpu", *, quantise: torch.dtyp
 def context_length(source: str | Path) -> int:
     """Tokens of the longest row that a model takes, by its configuration alone."""
     _check_folder(source)
-    return int(getattr(_config(source), "max_position_embeddings", 1 << 30))
+    return int(getattr(model_config(source), "max_position_embeddings", 1 << 30))
 
 
 def load_reward_model(source: str | Path, device: str = "cpu") -> RewardModel:
     """A trained reward model.  A folder whose head is missing is an error, never a fresh random head."""
     _check_folder(source)
-    config = _config(source)
+    config = model_config(source)
     if any("RewardModelWithGating" in name for name in config.architectures or ()):
         from assent.models.gated import GatedRewardModel, RewardModelWithGating
 
@@ -151,7 +151,7 @@ def _load_scalar(
     from transformers import AutoModelForSequenceClassification
 
     _check_folder(source)
-    labels, config = _stored_labels(source), _config(source)
+    labels, config = _stored_labels(source), model_config(source)
     if labels is None and any("SequenceClassification" in name for name in config.architectures or ()):
         labels = int(config.num_labels)  # of a model on the hub
     if config.is_encoder_decoder:
@@ -213,7 +213,7 @@ def _whole(source: str | Path, model: Any) -> Any:
     return merged(model).requires_grad_(True) if len(chain(source)) > 1 else model
 
 
-def _config(source: str | Path) -> Any:
+def model_config(source: str | Path) -> Any:
     """The configuration in the folder; of an adapter that has none, its base's."""
     from transformers import AutoConfig
 

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from assent.data.tokenizers import load_tokenizer, set_encoder_ends, set_encoder_prompts
-from assent.models.adapter_files import attach, chain, has_score, is_adapter, is_quantised
+from assent.errors import ModelError
+from assent.models.adapter_files import attach, chain, has_score, is_adapter, is_of_reward_model, is_quantised
 from assent.models.adapters import AdapterSettings, add_adapter, twin
 from assent.models.causal import CausalModel
-from assent.models.load import load_policy, load_reward_model, new_reward_model
+from assent.models.load import load_policy, load_reward_model, model_config, new_reward_model
 from assent.models.policy import Policy
 from assent.models.scalar import RewardModel
 from assent.models.seq2seq import Seq2SeqModel
@@ -41,6 +42,10 @@ class Bases:
         if self.settings.adapter == "none":
             return load_policy(source, self.device)
         whole, *adapters = chain(source)
+        if adapters and is_of_reward_model(source):
+            raise ModelError(
+                f"{source}: is the adapter of a reward model or classifier, expected one of a language model"
+            )
         base = self._hold(whole)
         model = twin(base.model)
         attach(model, adapters)
@@ -113,11 +118,10 @@ def _head(model: nn.Module) -> list[str]:
 
 def _scalar_over(base: CausalModel, folder: str, adapters: list[str], device: str) -> RewardModel:
     """The reward model of an adapter, over the trunk of a policy's base."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
-        model: Any = AutoModelForSequenceClassification.from_config(config)
+        model: Any = AutoModelForSequenceClassification.from_config(model_config(folder))
     setattr(model, model.base_model_prefix, twin(base.trunk))
     old = model.score
     model.score = nn.Linear(old.in_features, old.out_features, bias=old.bias is not None, device=device)

@@ -306,6 +306,26 @@ def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path):
         load_policy(out)
 
 
+def test_a_damaged_adapter_is_refused(base: Path, tmp_path: Path):
+    policy = start(base)
+    next(parameter for parameter in policy.parameters() if parameter.requires_grad).data[0, 0] = float("nan")
+    out = save(policy, tmp_path / "sft", merge=False)
+    with pytest.raises(ModelError, match=r"lora_A.weight' holds NaN or infinity, so the adapter is damaged"):
+        load_policy(out)
+    weights = out / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"the weights are damaged .*copy the adapter again"):
+        load_policy(out)
+
+
+def test_the_adapter_of_a_reward_model_is_no_policy(base: Path, tmp_path: Path):
+    out = save(Bases(LORA).new_reward_model(str(base), 1), tmp_path / "reward", merge=False)
+    with pytest.raises(ModelError, match="is a reward model or classifier, expected a language model"):
+        load_policy(out)
+    with pytest.raises(ModelError, match="adapter of a reward model or classifier, expected one of a language model"):
+        Bases(LORA).policy(str(out), 1)
+
+
 def test_an_adapter_with_whole_weights_of_the_base_is_refused(base: Path, tmp_path: Path):
     """They would be copied over the weights that others share."""
     model: Any = AutoModelForCausalLM.from_pretrained(base)
