@@ -13,6 +13,7 @@ import torch
 from tiny_runs import EVERY, Progress, train, weights
 
 from assent.training.callbacks import read_metrics
+from assent.training.flat import unflattened
 
 
 def interrupt() -> None:
@@ -108,7 +109,7 @@ def test_resume_is_exact_with_an_adapter(name: str, tmp_path: Path):
         train(name, tmp_path / "resumed", Progress({4: interrupt}), **ADAPTER)
     resumed = train(name, tmp_path / "resumed", **ADAPTER)
     check_equal(tmp_path / "straight", tmp_path / "resumed", straight, resumed)
-    saved = newest(tmp_path / "resumed")["weights"]
+    saved = unflattened(newest(tmp_path / "resumed"))["weights"]
     trained = {role: {n for n, p in m.named_parameters() if p.requires_grad} for role, m in resumed.items()}
     assert {role: set(state) for role, state in saved.items()} == trained
     assert {role: sum("lora_B" in n for n in names) for role, names in trained.items()} == dict.fromkeys(trained, 14)
