@@ -49,7 +49,7 @@ class PlainDisplay:
         if self._total and self._count > self._before:
             left = seconds / (self._count - self._before) * max(self._total - self._count, 0)
             parts.append(f"{duration(left)} left")
-        parts += [f"{name} {value:.4g}" for name, value in self._figures.items()]
+        parts += [f"{name} {number(value)}" for name, value in self._figures.items()]
         return ", ".join(parts)
 
 
@@ -118,7 +118,7 @@ class RichDisplay:
         table.add_column(justify="right", min_width=9)
         table.add_column(style="cyan")
         for name, values in self._curves.items():
-            table.add_row(f"  {name}", f"{values[-1]:,.4g}", curve(values))
+            table.add_row(f"  {name}", number(values[-1]), curve(values))
         return Group(self._bar, table)
 
 
@@ -136,6 +136,11 @@ def curve(values: Sequence[float], width: int = CURVE) -> str:
 def make_display() -> PlainDisplay | RichDisplay:
     """The live view on a terminal, plain lines in a pipe or a log."""
     return RichDisplay() if sys.stdout.isatty() else PlainDisplay()
+
+
+def number(value: float) -> str:
+    """Four digits, and all of a large number's before the point: ``0.02``, ``12,346``."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.errors import RunError
+from assent.pipeline.display import number
 from assent.pipeline.plan import PlannedStage
 from assent.pipeline.recipe import Recipe
 from assent.runs.folder import RunFolder, atomic_write_json
@@ -89,7 +90,7 @@ def _manifests(planned: list[PlannedStage]) -> dict[str, Manifest]:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def latest_run(root: str | Path = "runs") -> Path:

@@ -45,7 +45,7 @@ def test_a_terminal_sees_each_figure_with_its_curve(monkeypatch):
     text = console.export_text()
     assert "4/4" in text
     assert [line.split() for line in text.splitlines()[1:]] == [
-        ["reward", "3", "▁▃▆█"], ["KL", "2.5", "▁▁▁▁"], ["tokens/s", "1.235e+04", "▁▁▁▁"]
+        ["reward", "3", "▁▃▆█"], ["KL", "2.5", "▁▁▁▁"], ["tokens/s", "12,346", "▁▁▁▁"]
     ]  # fmt: skip
 
 
@@ -64,6 +64,11 @@ def test_the_bar_is_driven_like_plain_lines(capsys):
     bar.stop()
     bar.stop()
     assert "[not] markup" in capsys.readouterr().out
+
+
+def test_numbers():
+    shown = [display.number(value) for value in (0.000123456, -2.5, 1234.4, 12_345.6, float("nan"), 1e20)]
+    assert shown == ["0.0001235", "-2.5", "1234", "12,346", "nan", "1e+20"]
 
 
 def test_durations():
