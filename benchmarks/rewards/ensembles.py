@@ -7,19 +7,21 @@ the true reward of its last steps.  The true preference is watched at every step
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from assent.data.jsonl import write_completions
 from assent.data.movie_world import utility
+from assent.models.load import reward_model_folders
 from assent.rewards.ensemble import EnsembleRule, Pooling
 from assent.rewards.model import load_models
-from benchmarks.rewards.shared import RUN, SEEDS, curve, late, optimise, sampled, shown, spread, stage
+from benchmarks.rewards.shared import RUN, SEEDS, comparisons, curve, gained, groups, optimise, reward_model, shown
 
-RANKED, MEMBERS, NOISE, STEPS = 100, 4, 2.0, 60
+RANKED, MEMBERS, NOISE, STEPS = 100, 4, 2.0, 40
 KL = (0.01, 0.05)
+CURVES = ("reward/true", "reward_mean", "kl")
 ARMS: dict[str, tuple[EnsembleRule, float] | None] = {
     "single": None,
     "worst": ("worst", 0.0),
@@ -27,62 +29,55 @@ ARMS: dict[str, tuple[EnsembleRule, float] | None] = {
 }
 
 
-def ensembles() -> float:
-    """The gain in true reward of the better of worst case and variance penalty over the single model."""
-    print(f"\nA policy against {MEMBERS} reward models from {RANKED} rankings, or one of them, {STEPS} steps")
-    best = {arm: max(KL, key=lambda kl, arm=arm: late(_run(arm, kl, SEEDS[0]), "reward/true")) for arm in ARMS}
-    print("KL coefficients tuned on the first seed:", best)
-    found: dict[str, list[float]] = {}
+def measure(seed: int) -> dict[str, dict[str, Any]]:
+    """Each arm's curves, at the KL coefficient that did best on the first seed."""
+    out: dict[str, dict[str, Any]] = {}
     for arm in ARMS:
-        runs = [_run(arm, best[arm], seed) for seed in SEEDS]
-        found[arm] = [late(run, "reward/true") for run in runs]
-        proxy, peak = [late(run, "reward_mean") for run in runs], [max(curve(run, "reward/true")) for run in runs]
-        print(f"{arm:9}: true {shown(found[arm])}; proxy {shown(proxy)}; highest true {shown(peak)}", flush=True)
-    _draw(best)
-    gains: dict[str, float] = {}
-    for arm in ("worst", "variance"):
-        each = [a - b for a, b in zip(found[arm], found["single"], strict=True)]
-        mean, low, high = spread(each)
-        gains[arm] = mean
-        print(f"{arm} over single: {mean:+.3f} ({low:+.3f} to {high:+.3f} over seeds); by seed {shown(each)}")
-    return max(gains["worst"], gains["variance"])
+        best = max(KL, key=lambda kl, arm=arm: _late(curve(_run(arm, kl, SEEDS[0]), "reward/true")))
+        folder = _run(arm, best, seed)
+        out[arm] = {"kl_coefficient": best} | {name: curve(folder, name) for name in CURVES}
+    return out
+
+
+def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """The gain in true reward of the better of worst case and variance penalty over the single model."""
+    print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or one of them, {STEPS} steps")
+    true: dict[str, list[float]] = {}
+    for arm in ARMS:
+        runs = [each[arm] for each in found.values()]
+        true[arm] = [_late(run["reward/true"]) for run in runs]
+        proxy, kl = ([_late(run[name]) for run in runs] for name in ("reward_mean", "kl"))
+        highest = [max(np.convolve(run["reward/true"], np.ones(5) / 5, mode="valid")) for run in runs]
+        print(f"{arm:9} (KL coefficient {runs[0]['kl_coefficient']:g}): true {shown(true[arm])}; highest true of five "
+              f"steps {shown(highest)}; proxy {shown(proxy)}; KL {shown(kl)}")  # fmt: skip
+    _draw(found)
+    gains = [
+        gained(f"{arm} over single", [a - b for a, b in zip(true[arm], true["single"], strict=True)])
+        for arm in ("worst", "variance")
+    ]
+    return {"ensemble_true_gain": max(gains)}
+
+
+def _late(values: Sequence[float]) -> float:
+    return float(np.mean(values[-10:]))
 
 
 def _rewards(seed: int) -> Path:
     """An ensemble from few and noisy rankings."""
     folder = RUN / "ensembles" / f"reward-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    answers = sampled()
-    chosen = np.random.default_rng([seed, 11]).permutation(len(answers) // 4)[:RANKED]
-    write_completions(folder / "asked.jsonl", (answer for i in chosen for answer in answers[4 * i : 4 * i + 4]))
-    asked = {
-        "data": str(folder / "asked.jsonl"),
-        "store": str(folder / "feedback.db"),
-        "truth": "assent.data.movie_world:utility",
-        "annotators": [{"name": "hasty", "noise": NOISE, "tie_width": 0.0, "fail_below": -1000.0}],
-        "annotators_per_question": 1,
-    }
-    stage("collect", asked, folder / "collect", seed)
-    pairs = {"data": str(folder / "collect/rankings.jsonl"), "held_out": 0.0}
-    stage("comparisons", pairs, folder / "comparisons", seed)
-    settings = {
-        "model": str(RUN / "sft"),
-        "data": str(folder / "comparisons/train.jsonl"),
-        "members": MEMBERS,
-        "batch_size": 16,
-        "num_train_epochs": 4,
-        "learning_rate": 1e-3,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 3,
-    }
-    return stage("reward", settings, folder / "models", seed)
+    known = groups()
+    asked = [known[i] for i in np.random.default_rng([seed, 11]).permutation(len(known))[:RANKED]]
+    truth = "assent.data.movie_world:utility"
+    pairs = comparisons(asked, folder, seed, truth, held_out=0.0, noise=NOISE, tie_width=0.0)
+    return reward_model(pairs / "train.jsonl", folder / "models", seed, members=MEMBERS, num_train_epochs=4)
 
 
 def _run(arm: str, kl: float, seed: int) -> Path:
-    folder, rule = _rewards(seed), ARMS[arm]
-    source = str(folder / "member-1") if rule is None else str(folder)
+    """The policy's folder."""
+    models, rule = _rewards(seed), ARMS[arm]
+    source = str(reward_model_folders(models)[0] if rule is None else models)
     pooling = Pooling() if rule is None else Pooling(*rule)
-    settings = {"max_steps": STEPS, "batch_size": 96, "kl_coefficient": kl}
+    settings = {"max_steps": STEPS, "batch_size": 64, "kl_coefficient": kl}
     return optimise(
         arm,
         lambda tokenizer: load_models(source, policy_tokenizer=tokenizer, pooling=pooling),
@@ -93,25 +88,26 @@ def _run(arm: str, kl: float, seed: int) -> Path:
     )
 
 
-def _draw(best: dict[str, float]) -> None:
-    """True and proxy reward by step, the mean over seeds."""
+def _draw(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> None:
+    """True and proxy reward by step: each seed, and their mean."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4))
-    curves: dict[str, dict[str, list[list[float]]]] = {}
-    for arm, kl in best.items():
-        runs = [_run(arm, kl, seed) for seed in SEEDS]
-        curves[arm] = {name: [curve(run, name) for run in runs] for name in ("reward/true", "reward_mean", "kl")}
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for arm, colour in zip(ARMS, ("#c2703d", "#1f6f8b", "#7a5ba6"), strict=True):
         for axis, name in zip(axes, ("reward/true", "reward_mean"), strict=True):
-            line = np.mean(curves[arm][name], axis=0)
-            axis.plot(np.convolve(line, np.ones(5) / 5, mode="valid"), label=arm)
-            axis.set_xlabel("steps")
-            axis.set_title("true reward" if name == "reward/true" else "reward of the proxy")
-    axes[0].legend()
-    figure.tight_layout()
-    figure.savefig(RUN / "ensembles.png", dpi=120)
-    (RUN / "ensembles.json").write_text(json.dumps(curves), encoding="utf-8")
+            lines = [np.convolve(each[arm][name], np.ones(5) / 5, mode="valid") for each in found.values()]
+            steps = np.arange(len(lines[0])) + 5
+            for line in lines:
+                axis.plot(steps, line, color=colour, linewidth=0.6, alpha=0.5)
+            axis.plot(steps, np.mean(lines, axis=0), color=colour, linewidth=2, label=arm)
+    for axis, title in zip(axes, ("true reward", "reward of the proxy"), strict=True):
+        axis.set_xlabel("steps against the proxy")
+        axis.set_title(f"{title}, mean of five steps", loc="left", fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(RUN / "ensembles.png", dpi=110)
+    pyplot.close(figure)
     print(f"curves: {RUN / 'ensembles.png'}")

@@ -8,16 +8,16 @@ questions.  Accuracy is by the true preference, on pairs of answers to other fil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from assent.data.jsonl import write_completions
 from assent.data.movie_world import utility
 from assent.rewards.model import load_models
 from assent.runs.manifest import read_manifest
-from benchmarks.rewards.shared import RUN, SEEDS, Answers, sampled, shown, spread, stage
+from benchmarks.rewards.shared import RUN, SEEDS, Answers, comparisons, gained, groups, reward_model, sampled
 
 READ = 1500
 RATES = (5e-4, 1e-3)
@@ -28,34 +28,23 @@ TESTED = 1000
 """Prompts whose answers are kept for the test."""
 
 
-def kwise() -> float:
+def measure(seed: int) -> dict[str, float]:
+    """Accuracy of each arm."""
+    return {arm: _accuracy(_trained(arm, seed)) for arm in ARMS}
+
+
+def report(found: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
     """The gain in accuracy of groups over pairs."""
-    print("\nK-choose-2 in groups of four against one pair a prompt, both from", READ, "answers read")
-    found: dict[str, list[float]] = {arm: [] for arm in ARMS}
-    for seed in SEEDS:
-        for arm in ARMS:
-            found[arm].append(_accuracy(_trained(arm, seed)))
-        print(f"seed {seed}: " + ", ".join(f"{arm} {values[-1]:.4f}" for arm, values in found.items()), flush=True)
-    gains = [a - b for a, b in zip(found["grouped"], found["pairs"], strict=True)]
-    mean, low, high = spread(gains)
-    print(f"gain {mean:+.4f} ({low:+.4f} to {high:+.4f} over seeds); by seed {shown(gains)}", flush=True)
-    return mean
+    print("K-choose-2 in groups of four against one pair a prompt, both from", READ, "answers read")
+    for seed, each in found.items():
+        print(f"seed {seed}: " + ", ".join(f"{arm} {each[arm]:.4f}" for arm in ARMS))
+    return {"kwise_gain": gained("grouped over pairs", [each["grouped"] - each["pairs"] for each in found.values()], 4)}
 
 
 def _trained(arm: str, seed: int) -> Path:
     folder = RUN / "kwise" / f"{arm}-{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_completions(folder / "asked.jsonl", _asked(arm, seed))
-    person = {"name": "reader", "noise": NOISE, "tie_width": 0.0, "fail_below": -1000.0}
-    asked = {
-        "data": str(folder / "asked.jsonl"),
-        "store": str(folder / "feedback.db"),
-        "truth": "assent.data.movie_world:utility",
-        "annotators": [person],
-        "annotators_per_question": 1,
-    }
-    stage("collect", asked, folder / "collect", seed)
-    pairs = stage("comparisons", {"data": str(folder / "collect/rankings.jsonl")}, folder / "comparisons", seed)
+    utility_of = "assent.data.movie_world:utility"
+    pairs = comparisons(_asked(arm, seed), folder, seed, utility_of, noise=NOISE, tie_width=0.0)
     grid = list(product(RATES, EPOCHS))
     if seed != SEEDS[0]:
         grid = [min(grid, key=lambda each: _loss(RUN / "kwise" / f"{arm}-{SEEDS[0]}" / _name(*each)))]
@@ -72,25 +61,15 @@ def _loss(folder: Path) -> float:
 
 
 def _reward(pairs: Path, arm: str, rate: float, epochs: int, out: Path, seed: int) -> Path:
-    settings = {
-        "model": str(RUN / "sft"),
-        "data": str(pairs / "train.jsonl"),
-        "eval_data": str(pairs / "held_out.jsonl"),
-        "batch_size": 32 // ARMS[arm],
-        "num_train_epochs": epochs,
-        "learning_rate": rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 5,
-    }
-    return stage("reward", settings, out, seed)
+    shared = {"eval_data": f"{pairs}/held_out.jsonl", "batch_size": 32 // ARMS[arm]}
+    return reward_model(pairs / "train.jsonl", out, seed, **shared, num_train_epochs=epochs, learning_rate=rate)
 
 
-def _asked(arm: str, seed: int) -> Answers:
+def _asked(arm: str, seed: int) -> list[Answers]:
     """Of each prompt the first answers, prompts drawn by the seed from those that are not tested on."""
-    size, answers = ARMS[arm], sampled()
-    groups = [answers[i : i + 4] for i in range(0, len(answers) - 4 * TESTED, 4)]
-    chosen = np.random.default_rng([seed, 7]).permutation(len(groups))[: READ // size]
-    return [answer for place in chosen for answer in groups[place][:size]]
+    size, known = ARMS[arm], groups()[:-TESTED]
+    chosen = np.random.default_rng([seed, 7]).permutation(len(known))[: READ // size]
+    return [known[place][:size] for place in chosen]
 
 
 def _accuracy(folder: Path) -> float:

@@ -12,43 +12,79 @@ import gzip
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import norm
 
-from assent.data.jsonl import read_jsonl, write_jsonl
+from assent.data.jsonl import write_jsonl
 from assent.evaluation.calibration import fit_temperature, length_bias, noise_ceiling, repeated_agreement
 from assent.intervals import clustered_interval, clustered_standard_error
 from assent.pipeline.stages.held_out import held_out_prompts
 from assent.rewards.lengths import doublings
 from assent.rewards.model import load_models
+from assent.runs.manifest import read_manifest
 from assent.types import Comparison, Completion, Prompt, short_id
 from benchmarks.rewards.shared import RUN, SEEDS, SHARED, shown, stage
 
 MODEL = SHARED / "models/reviews-6m"
-TLDR, KWAY = SHARED / "data/tldr/comparisons_10k.jsonl.gz", SHARED / "data/tldr/kway_rankings_with_ties.jsonl.gz"
-HARMLESS = SHARED / "data/hh-harmless/test.jsonl.gz"
-WORDS = {"tldr": (60, 90), "harmless": (60, 90)}
+FILES = {"tldr": "data/tldr/comparisons_10k.jsonl.gz", "harmless": "data/hh-harmless/test.jsonl.gz"}
+KWAY = SHARED / "data/tldr/kway_rankings_with_ties.jsonl.gz"
+ASKED, SAID = 60, 90
 """Last words of a prompt that the model sees, and the first ones of an answer: it reads 512 tokens at most."""
 RATES = (1e-4, 4e-4)
-_PEOPLE = RUN / "people/tldr"
 PENALTIES = (1e-3, 1e-2, 1e-1)
 
 
-def people() -> dict[str, Any]:
-    """Both data sets, those that are there."""
-    out: dict[str, Any] = {}
-    for name, path, read in (("tldr", TLDR, _tldr), ("harmless", HARMLESS, _harmless)):
-        if path.exists() and MODEL.exists():
-            out[name] = _compared(name, list(read(path)))
-    if KWAY.exists():
-        out["rankings"] = _rankings()
+class Rows(NamedTuple):
+    """Comparisons, split by prompt."""
+
+    learned: list[Comparison]
+    tested: list[Comparison]
+
+
+def measure(name: str, seed: int) -> dict[str, Any]:
+    """The score gaps, chosen - rejected, of the model of a seed."""
+    rows = _split_rows(name)
+    folder = _trained(name, rows.learned, seed)
+    out: dict[str, Any] = {"folder": str(folder), "gaps": _scored(folder, rows.tested).tolist()}
+    if name == "tldr" and (ranked := _ranked(rows.learned)):
+        out["ranked_gaps"] = _scored(folder, ranked).tolist()
     return out
+
+
+def report(name: str, found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracies of model and baselines, and the model's gain over each of them."""
+    rows = _split_rows(name)
+    prompts = [c.prompt.id for c in rows.tested]
+    print(
+        f"{len(rows.learned)} comparisons learned from, {len(rows.tested)} of {len(set(prompts))} other prompts tested"
+    )
+    gaps = {"length": _logistic(*rows, _lengths), "words": _logistic(*rows, _words(rows.learned))}
+    scored = [np.array(each["gaps"]) for each in found.values()]
+    right = {kind: _right(gap) for kind, gap in gaps.items()}
+    right["model"] = np.mean([_right(gap) for gap in scored], axis=0)
+    out: dict[str, Any] = {"by_seed": [float(_right(gap).mean()) for gap in scored]}
+    for kind, values in right.items():
+        mean, low, high = clustered_interval(values, prompts)
+        out[kind] = round(mean, 4)
+        print(f"{kind:7}: accuracy {mean:.4f} ({low:.4f} to {high:.4f})")
+    print(f"model by seed: {shown(out['by_seed'], 4)}; trained in {[each['folder'] for each in found.values()]}")
+    for kind in gaps:
+        gain = right["model"] - right[kind]
+        half = float(norm.ppf(0.975)) * clustered_standard_error(gain, prompts)
+        out[f"over_{kind}"] = [round(float(gain.mean()) + side * half, 4) for side in (0, -1, 1)]
+        says = "beats" if gain.mean() > half else "loses to" if gain.mean() < -half else "is not told from"
+        print(f"the model {says} {kind}: {gain.mean():+.4f} ({gain.mean() - half:+.4f} to {gain.mean() + half:+.4f})")
+    sides = ([len(c.chosen) for c in rows.tested], [len(c.rejected) for c in rows.tested])
+    print(f"first seed: {length_bias(scored[0], *sides)}\n{fit_temperature(scored[0], prompts)}", flush=True)
+    if name == "tldr":
+        out |= _rankings(rows.learned, [each["ranked_gaps"] for each in found.values() if "ranked_gaps" in each])
+    return {name: out}
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -56,53 +92,30 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, file)
 
 
-def _tldr(path: Path) -> Iterator[Comparison]:
-    for i, row in enumerate(_rows(path)):
-        yield _comparison("tldr", i, row["prompt"], row["chosen"], row["rejected"])
+def _comparisons(name: str) -> Iterator[Comparison]:
+    for i, row in enumerate(_rows(SHARED / FILES[name])):
+        prompt, chosen, rejected = (row.get(key, "") for key in ("prompt", "chosen", "rejected"))
+        if name == "harmless":  # dialogues, up to what the two answers share
+            cut = chosen.rfind("\n\nAssistant:")
+            if not rejected.startswith(chosen[:cut]):
+                continue
+            prompt, chosen, rejected = chosen[:cut], chosen[cut:], rejected[cut:]
+        yield _comparison(f"{name}-{i}", prompt, chosen, rejected)
 
 
-def _harmless(path: Path) -> Iterator[Comparison]:
-    for i, row in enumerate(_rows(path)):
-        cut = row["chosen"].rfind("\n\nAssistant:")
-        if row["rejected"].startswith(row["chosen"][:cut]):
-            yield _comparison("harmless", i, row["chosen"][:cut], row["chosen"][cut:], row["rejected"][cut:])
+def _comparison(ident: str, prompt: str, chosen: str, rejected: str) -> Comparison:
+    """Prompts of which the model sees the same are the same prompt."""
+    text = " ".join(prompt.split()[-ASKED:]) + "\n"
+    group = short_id(text)
+    answers = [" ".join(answer.split()[:SAID]) for answer in (chosen, rejected)]
+    return Comparison(ident, Prompt(group, text=text), *answers, group=group)
 
 
-def _comparison(name: str, place: int, prompt: str, chosen: str, rejected: str) -> Comparison:
-    asked, said = WORDS[name]
-    ident = short_id(prompt)
-    text = " ".join(prompt.split()[-asked:]) + "\n"
-    answers = [" ".join(answer.split()[:said]) for answer in (chosen, rejected)]
-    return Comparison(f"{name}-{place}", Prompt(ident, text=text), *answers, group=ident)
-
-
-def _compared(name: str, given: Sequence[Comparison]) -> dict[str, Any]:
-    rows = [c for c in given if c.chosen and c.rejected and c.chosen != c.rejected]
+def _split_rows(name: str) -> Rows:
+    rows = [c for c in _comparisons(name) if c.chosen and c.rejected and c.chosen != c.rejected]
     apart = held_out_prompts((c.prompt.id for c in rows), 0.2, 0, name)
     learned, tested = ([c for c in rows if (c.prompt.id in apart) == side] for side in (False, True))
-    prompts = [c.prompt.id for c in tested]
-    count = len(set(prompts))
-    print(f"\n{name}: {len(learned)} comparisons learned from, {len(tested)} of {count} other prompts tested")
-    gaps = {"length": _logistic(learned, tested, _lengths), "words": _logistic(learned, tested, _words(learned))}
-    scored = [_scored(_trained(name, learned, seed), tested) for seed in SEEDS]
-    right = {kind: _right(gap) for kind, gap in gaps.items()}
-    right["model"] = np.mean([_right(gap) for gap in scored], axis=0)
-    out: dict[str, Any] = {"by_seed": [float(_right(gap).mean()) for gap in scored]}
-    for kind, values in right.items():
-        mean, low, high = clustered_interval(values, prompts)
-        out[kind] = mean
-        print(f"{kind:7}: accuracy {mean:.4f} ({low:.4f} to {high:.4f})")
-    print(f"model by seed: {shown(out['by_seed'])}")
-    for kind in ("length", "words"):
-        gain = right["model"] - right[kind]
-        half = float(norm.ppf(0.975)) * clustered_standard_error(gain, prompts)
-        out[f"over_{kind}"] = [float(gain.mean()), float(gain.mean()) - half, float(gain.mean()) + half]
-        says = "beats" if gain.mean() > half else "loses to" if gain.mean() < -half else "is not told from"
-        print(f"the model {says} {kind}: {gain.mean():+.4f} ({gain.mean() - half:+.4f} to {gain.mean() + half:+.4f})")
-    sides = ([len(c.chosen) for c in tested], [len(c.rejected) for c in tested])
-    bias, fit = length_bias(scored[0], *sides), fit_temperature(scored[0], prompts)
-    print(f"first seed: {bias}\n{fit}", flush=True)
-    return out
+    return Rows(learned, tested)
 
 
 def _right(gap: np.ndarray) -> np.ndarray:
@@ -125,7 +138,7 @@ def _trained(name: str, learned: Sequence[Comparison], seed: int) -> Path:
 
 
 def _eval_loss(folder: Path) -> float:
-    return float(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["metrics"]["eval_loss"])
+    return float(read_manifest(folder).metrics["eval_loss"])
 
 
 def _reward(folder: Path, rate: float, seed: int) -> Path:
@@ -139,19 +152,19 @@ def _reward(folder: Path, rate: float, seed: int) -> Path:
         "learning_rate": rate,
         "lr_scheduler_type": "cosine",
         "warmup_ratio": 0.1,
-        "dtype": "bfloat16",
+        "save_steps": 50,
     }
     return stage("reward", settings, folder / f"reward-{rate:g}-{seed}", seed)
 
 
 def _scored(folder: Path, tested: Sequence[Comparison]) -> np.ndarray:
-    """Score gaps, chosen - rejected."""
-    model = load_models(str(folder))
-    sides = []
-    for side in ("chosen", "rejected"):
-        rows = [Completion(c.id, c.prompt.id, getattr(c, side)) for c in tested]
-        sides.append(np.array(model.score([c.prompt for c in tested], rows).values))
-    return sides[0] - sides[1]
+    """Score gaps, chosen - rejected.  What is in several comparisons is scored once."""
+    sides = [(c.prompt, c.chosen) for c in tested], [(c.prompt, c.rejected) for c in tested]
+    once = {(prompt.id, text): (prompt, Completion(text, prompt.id, text)) for side in sides for prompt, text in side}
+    values = load_models(str(folder)).score(*(list(part) for part in zip(*once.values(), strict=True))).values
+    score = dict(zip(once, values, strict=True))
+    chosen, rejected = (np.array([score[prompt.id, text] for prompt, text in side]) for side in sides)
+    return chosen - rejected
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------
@@ -211,40 +224,45 @@ def _fit(gaps: np.ndarray, penalty: float) -> np.ndarray:
 # --- rankings ---------------------------------------------------------------------------------------------------------
 
 
-def _rankings() -> dict[str, Any]:
-    """How far the workers agree on pairs of TL;DR's summaries, and how the TL;DR model does where there is a prompt."""
+def _rankings(learned: Sequence[Comparison], gaps: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """How far the workers agree on pairs of summaries, and how the model does where there is a post that it knows
+    nothing of; ``gaps`` are those of each seed."""
     rows = list(_rows(KWAY))
     pairs = [
-        (row["id"], row["summaries"][a], row["summaries"][b], row["worker"])
-        for row in rows
-        for a, one in enumerate(row["rank"])
-        for b, two in enumerate(row["rank"])
-        if one < two
+        (row["id"], row["summaries"][a], row["summaries"][b], row["worker"]) for row in rows for a, b in _told(row)
     ]
     agreed = repeated_agreement(pairs)
     ties = np.mean([len(set(row["rank"])) < len(row["rank"]) for row in rows])
-    usable = [row for row in rows if row["prompt"] or row["post"]]
-    print(f"\nrankings: {len(rows)}, {ties:.3f} with ties; {len(usable)} with a prompt or post")
-    out: dict[str, Any] = {"rankings": len(rows), "with_prompt": len(usable)}
+    usable = sum(bool(row["prompt"] or row["post"]) for row in rows)
+    print(f"rankings: {len(rows)}, {ties:.3f} with ties; {usable} with a prompt or post")
+    out: dict[str, Any] = {"rankings": len(rows), "with_prompt": usable}
     if agreed is not None:
         ceiling = noise_ceiling(agreed[0])
         print(f"two workers agree on {agreed[0]:.4f} of {agreed[1]} pairs that both told apart; ceiling {ceiling:.4f}")
-        out |= {"agreement": agreed[0], "ceiling": ceiling}
-    made = sorted(_PEOPLE.glob("reward-*/manifest.json"))
-    if made and usable:
-        learned = {c.prompt.id for part in ("train", "tune") for c in read_jsonl(_PEOPLE / f"{part}.jsonl", Comparison)}
-        tested = [
-            _comparison("tldr", 0, row["prompt"] or row["post"], row["summaries"][a], row["summaries"][b])
-            for row in usable
-            if short_id(row["prompt"] or row["post"]) not in learned
-            for a, one in enumerate(row["rank"])
-            for b, two in enumerate(row["rank"])
-            if one < two
-        ]
-        if tested:
-            right = _right(_scored(made[0].parent, tested))
-            mean, low, high = clustered_interval(right, [c.prompt.id for c in tested])
-            print(f"the TL;DR model on the pairs of {len({c.prompt.id for c in tested})} unseen prompts: "
-                  f"{mean:.4f} ({low:.4f} to {high:.4f})")  # fmt: skip
-            out["accuracy"] = mean
+        out |= {"agreement": round(agreed[0], 4), "ceiling": round(ceiling, 4)}
+    if gaps:
+        prompts = [c.prompt.id for c in _ranked(learned)]
+        right = np.mean([_right(np.array(gap)) for gap in gaps], axis=0)
+        mean, low, high = clustered_interval(right, prompts)
+        print(f"the model on {len(prompts)} pairs of {len(set(prompts))} unseen posts: {mean:.4f} "
+              f"({low:.4f} to {high:.4f})")  # fmt: skip
+        out["ranked_accuracy"] = round(mean, 4)
     return out
+
+
+def _told(row: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """The pairs of a ranking that its worker told apart, the better one first."""
+    for a, one in enumerate(row["rank"]):
+        yield from ((a, b) for b, two in enumerate(row["rank"]) if one < two)
+
+
+def _ranked(learned: Sequence[Comparison]) -> list[Comparison]:
+    """The pairs of the rankings of which there is a post, and none that was learned from."""
+    known = {c.prompt.id for c in learned}
+    pairs = (
+        _comparison(f"{row['id']}-{a}-{b}", row["prompt"] or row["post"], row["summaries"][a], row["summaries"][b])
+        for row in _rows(KWAY)
+        if row["prompt"] or row["post"]
+        for a, b in _told(row)
+    )
+    return [c for c in pairs if c.prompt.id not in known]

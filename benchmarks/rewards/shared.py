@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import assent
 from assent.algorithms.ppo import ALGORITHM as PPO
 from assent.algorithms.ppo import PPOSettings
 from assent.config import make_settings
+from assent.data.jsonl import write_completions
 from assent.data.movie_world import film_prompt, read_review, sample_films
 from assent.data.readers import read_completions
 from assent.models.load import load_policy
@@ -47,6 +48,37 @@ def base() -> None:
 def sampled() -> Answers:
     """The SFT model's answers, four to each prompt."""
     return read_completions(RUN / "sample/completions.jsonl")
+
+
+def groups() -> list[Answers]:
+    """The same, a prompt's four together."""
+    answers = sampled()
+    return [answers[i : i + 4] for i in range(0, len(answers), 4)]
+
+
+def comparisons(
+    answers: Iterable[Answers], folder: Path, seed: int, truth: str, held_out: float = 0.2, **reader: Any
+) -> Path:
+    """What one simulated annotator says of each group of answers, as the folder of comparisons; ``truth`` is what the
+    annotator sees, through their own noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_completions(folder / "asked.jsonl", (answer for group in answers for answer in group))
+    asked = {
+        "data": str(folder / "asked.jsonl"),
+        "store": str(folder / "feedback.db"),
+        "truth": truth,
+        "annotators": [{"name": "reader", "fail_below": -1000.0, **reader}],
+        "annotators_per_question": 1,
+    }
+    stage("collect", asked, folder / "collect", seed)
+    pairs = {"data": str(folder / "collect/rankings.jsonl"), "held_out": held_out}
+    return stage("comparisons", pairs, folder / "comparisons", seed)
+
+
+def reward_model(data: Path, out: Path, seed: int, **settings: Any) -> Path:
+    """A reward model, or several of them, on top of the SFT model."""
+    shared = {"lr_scheduler_type": "cosine", "warmup_steps": 5, "learning_rate": 1e-3, "batch_size": 16}
+    return stage("reward", {"model": str(RUN / "sft"), "data": str(data)} | shared | settings, out, seed)
 
 
 def stage(kind: str, settings: dict[str, Any], out: Path, seed: int) -> Path:
@@ -96,7 +128,7 @@ def optimise(
     policy = load_policy(RUN / "sft")
     kind = type("Settings", (OnPolicySettings, CriticSettings, PPOSettings), {})
     made = make_settings(kind, {"max_new_tokens": TOKENS, "learning_rate": 3e-4, "epochs": 2, "minibatches": 2,
-                                "missing_eos_penalty": 1.0, "save_steps": 1000, **settings}, name)  # fmt: skip
+                                "missing_eos_penalty": 1.0, "save_steps": 20, **settings}, name)  # fmt: skip
     prompts = films("train", 4000, 4, held_out=False)
     train(
         OnPolicyTask(
@@ -125,17 +157,16 @@ def curve(folder: Path, name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
-def late(folder: Path, name: str, steps: int = 10) -> float:
-    """A figure's mean over the last steps."""
-    return float(np.mean(curve(folder, name)[-steps:]))
+def gained(what: str, by_seed: Sequence[float], digits: int = 3) -> float:
+    """Prints a difference's mean over seeds, its interval of 95% over them where there are several, and each."""
+    found = np.array(by_seed)
+    mean, said = float(found.mean()), f"{what}: {found.mean():+.{digits}f}"
+    if len(found) > 1:
+        half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+        said += f" ({mean - half:+.{digits}f} to {mean + half:+.{digits}f} over seeds)"
+    print(f"{said}; by seed {shown(by_seed, digits)}", flush=True)
+    return mean
 
 
-def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds, and its interval of 95%."""
-    found = np.array(values)
-    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return float(found.mean()), float(found.mean()) - half, float(found.mean()) + half
-
-
-def shown(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3f}" for value in values)
+def shown(values: Sequence[float], digits: int = 3) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in values)
