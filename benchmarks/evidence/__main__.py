@@ -3,6 +3,8 @@
     python -m benchmarks.evidence [RUN]              RUN is a finished quickstart, runs/quickstart when left out;
                                                      what is measured is kept there, and again = goes on
     python -m benchmarks.evidence RUN --calibrate    prints what fixes the alarm's thresholds, on seeds of its own
+    python -m benchmarks.evidence RUN --sizes        prints where best of n turns by reward models of how many rankings,
+                                                     on the same seeds: what fixed that number
 
 Three seeds: a reward model of few rankings is optimised by PPO without a KL penalty and by best of n, beside a healthy
 run.  The picture goes into docs/.  The last line is JSON.
@@ -23,11 +25,13 @@ import numpy as np
 from assent.evaluation.alarm import hacking_alarm
 from assent.evaluation.over_optimisation import Curve, curve_points, early_stopping, fit_over_optimisation
 from benchmarks.evidence.coverage import coverage
-from benchmarks.evidence.over_optimise import Bench, Runs, seed_curves
+from benchmarks.evidence.over_optimise import Bench, Runs, best_of_n_curves, seed_curves
 from benchmarks.evidence.picture import draw
 
 SEEDS = (0, 1, 2)
 CALIBRATION = (100, 101, 102)
+SIZES = (60, 30, 15)
+"""Rankings, for ``--sizes``."""
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -61,7 +65,8 @@ def seed_row(seed: int, runs: Runs) -> dict[str, Any]:
     return {
         "seed": seed,
         "ppo_turned": turned(runs.greedy),
-        "best_of_n_turned": peak(runs.best_of_n) < len(runs.best_of_n.labels) - 1,
+        "best_of_n_turned": turned(runs.best_of_n),
+        "best_of_n_peak_at": runs.best_of_n.labels[peak(runs.best_of_n)],
         "peak_at": runs.greedy.labels[top],
         "alarm_at": None if alarm is None else runs.greedy.labels[alarm],
         "alarm_after_peak": alarm is not None and alarm > top,
@@ -85,6 +90,18 @@ def calibrate(run: Path) -> None:
             print(f"seed {seed} {name}: peak {curve.labels[peak(curve)]}; fall/rise {falls}", flush=True)
 
 
+def sizes(run: Path) -> None:
+    """Best of n by reward models of fewer and fewer rankings."""
+    bench = Bench(run)
+    for seed in CALIBRATION:
+        curves = best_of_n_curves(bench, [bench.reward_model(size, seed) for size in SIZES], seed)
+        for size, curve in zip(SIZES, curves, strict=True):
+            assert curve.gold is not None
+            gold, proxy = (" ".join(f"{each:.2f}" for each in row.mean(1)) for row in (curve.gold, curve.proxy))
+            print(f"seed {seed}, {size} rankings: peak {curve.labels[peak(curve)]}, turned {turned(curve)}; "
+                  f"gold {gold}; proxy {proxy}", flush=True)  # fmt: skip
+
+
 def measure(run: Path, seeds: Sequence[int]) -> dict[str, Any]:
     covered = coverage()
     print(json.dumps(covered), flush=True)
@@ -104,9 +121,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Whether the evidence can be believed.")
     parser.add_argument("run", type=Path, nargs="?", default=Path("runs/quickstart"))
     parser.add_argument("--calibrate", action="store_true", help="print what fixes the alarm's thresholds")
+    parser.add_argument("--sizes", action="store_true", help="print what fixes the size of the reward model's data")
     given = parser.parse_args()
-    if given.calibrate:
-        calibrate(given.run)
+    if given.calibrate or given.sizes:
+        (calibrate if given.calibrate else sizes)(given.run)
         return 0
     found = measure(given.run, SEEDS)
     rows, covered = found["seeds"], found["coverage"]

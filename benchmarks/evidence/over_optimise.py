@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import assent
 from assent.data.jsonl import write_jsonl
@@ -33,8 +34,10 @@ from assent.types import Completion, Prompt, SamplingSettings
 
 PROMPTS = 200
 """Held-out films; a policy is measured by one answer to each."""
-SAMPLES = 128
+SAMPLES = 512
 """Answers to each film that best of n chooses from."""
+FILMS_AT_ONCE = 10
+"""So many films' answers are held at a time."""
 FEW = 60
 """Rankings of four answers that the small reward model learns from."""
 BATCH = 128
@@ -80,8 +83,11 @@ class Bench:
         self.rankings = read_rankings(run / "collect/rankings.jsonl")
         self.sft = load_policy(run / "sft")
 
-    def answers(self, policy: Policy, n: int = 1, seed: int = 20) -> list[Completion]:
-        encoded = [EncodedPrompt(p.id, tuple(policy.tokenizer(p.text).input_ids)) for p in self.prompts]
+    def answers(
+        self, policy: Policy, n: int = 1, seed: int = 20, prompts: Sequence[Prompt] | None = None
+    ) -> list[Completion]:
+        asked = self.prompts if prompts is None else prompts
+        encoded = [EncodedPrompt(p.id, tuple(policy.tokenizer(p.text).input_ids)) for p in asked]
         return LocalEngine(policy).generate(encoded, SamplingSettings(max_new_tokens=64, seed=seed), n)
 
     def measured(self, policy: Policy, reward: ModelReward) -> tuple[list[float], list[float], list[float]]:
@@ -117,7 +123,7 @@ def seed_curves(bench: Bench, seed: int, say: Callable[[str], None]) -> Runs:
         return _kept(bench.run / f"evidence/seed-{seed}-{name}.npz", make)
 
     return Runs(
-        best_of_n=keep("best-of-n", lambda: _best_of_n(bench, bench.reward_model(FEW, seed), seed)),
+        best_of_n=keep("best-of-n", lambda: best_of_n_curves(bench, [bench.reward_model(FEW, seed)], seed)[0]),
         greedy=keep(
             "greedy",
             lambda: _ppo(
@@ -154,19 +160,28 @@ def _ppo(bench: Bench, reward: ModelReward, seed: int, settings: dict[str, Any],
     return Curve(labels, kl, proxy, gold)
 
 
-def _best_of_n(bench: Bench, reward: ModelReward, seed: int) -> Curve:
-    answers = bench.answers(bench.sft, SAMPLES, seed=1000 + seed)
-    prompts = [prompt for prompt in bench.prompts for _ in range(SAMPLES)]
-    shape = (len(bench.prompts), SAMPLES)
-    proxy = np.reshape(reward.score(prompts, answers).values, shape)
-    gold = np.reshape(true_preference(prompts, answers), shape)
-    every = powers_of_two(SAMPLES)
-    return Curve(
-        labels=tuple(map(str, every)),
-        kl=np.array([np.full(len(proxy), best_of_n_kl(n)) for n in every]),
-        proxy=np.array([best_of_n(proxy, proxy, n) for n in every]),
-        gold=np.array([best_of_n(proxy, gold, n) for n in every]),
-    )
+def best_of_n_curves(bench: Bench, rewards: Sequence[ModelReward], seed: int) -> list[Curve]:
+    """Best of n by each of the reward models, from the same answers."""
+    proxies: list[list[NDArray[np.float64]]] = [[] for _ in rewards]
+    golds: list[NDArray[np.float64]] = []
+    for start in range(0, len(bench.prompts), FILMS_AT_ONCE):
+        asked = bench.prompts[start : start + FILMS_AT_ONCE]
+        answers = bench.answers(bench.sft, SAMPLES, 1000 + seed, asked)
+        prompts = [prompt for prompt in asked for _ in range(SAMPLES)]
+        shape = (len(asked), SAMPLES)
+        golds.append(np.reshape(true_preference(prompts, answers), shape))
+        for found, reward in zip(proxies, rewards, strict=True):
+            found.append(np.reshape(reward.score(prompts, answers).values, shape))
+    gold, every = np.concatenate(golds), powers_of_two(SAMPLES)
+    return [
+        Curve(
+            labels=tuple(map(str, every)),
+            kl=np.array([np.full(len(gold), best_of_n_kl(n)) for n in every]),
+            proxy=np.array([best_of_n(proxy, proxy, n) for n in every]),
+            gold=np.array([best_of_n(proxy, gold, n) for n in every]),
+        )
+        for proxy in map(np.concatenate, proxies)
+    ]
 
 
 def silent(kind: str, settings: dict[str, Any], out: Path, seed: int) -> Path:
