@@ -108,16 +108,15 @@ def _work(roles: Roles, objective: Objective, batch: Batch, updates: int) -> dic
     if columns:
         found["columns"] = tokens, columns
     wanted = algorithm.outputs
-    trained = (once if {"logprobs", "entropy"} & wanted else 0.0) + (
-        reward.forward(lengths) if "scores" in wanted else 0.0
-    )
-    trained += critic.forward(lengths) if "values" in wanted else 0.0
+    trained = policy.step(lengths, written) if {"logprobs", "entropy"} & wanted else 0.0
+    trained += reward.step(lengths) if "scores" in wanted else 0.0
+    trained += critic.step(lengths) if "values" in wanted else 0.0
     passes = updates / objective.minibatches
-    found["gradient"] = round(tokens * passes), 3.0 * trained * passes
+    found["gradient"] = round(tokens * passes), trained * passes
     return found
 
 
-_NOTHING = Cost(0, 0, 0)
+_NOTHING = Cost(0, 0, 0, 0, False)
 
 
 def _costs(roles: Roles) -> tuple[Cost, Cost, Cost]:

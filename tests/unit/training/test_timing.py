@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from assent.models.adapters import AdapterSettings
 from assent.models.cost import Cost
+from assent.models.shared import train_adapter
 from assent.runs import machine
 from assent.runs.machine import Peak, read_peak, write_peak
 from assent.testing.tiny import tiny_causal
@@ -32,6 +34,25 @@ def test_the_formula_counts_what_pytorch_counts(architecture: str) -> None:
     square = 2 * rows * (cost.forward([tokens], tokens) - 2 * (cost.body + cost.head) * tokens)
     angles = by_kind[torch.ops.aten.bmm] - square
     assert 0 <= angles <= rows * tokens * model.config.hidden_size
+
+
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_the_formula_counts_only_the_gradients_that_there_are(adapter: str) -> None:
+    policy, rows, tokens = tiny_causal(), 3, 12
+    if adapter == "lora":
+        train_adapter(policy, AdapterSettings(adapter="lora", lora_r=4), 1, "the base")
+    model = policy.model
+    model.config._attn_implementation = "eager"
+    cost = Cost.of(model, model.get_output_embeddings())
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model(torch.zeros(rows, tokens, dtype=torch.long), use_cache=False).logits.sum().backward()
+    by_kind = counter.get_flop_counts()["Global"]
+    products = sum(count for kind, count in by_kind.items() if kind in (torch.ops.aten.mm, torch.ops.aten.addmm))
+    counted = rows * (cost.step([tokens], tokens) - 6 * cost.attention * tokens**2)
+    # The first layer's input has no gradient under an adapter: three projections and what their adapters read.
+    spared = 2 * rows * tokens * 3 * (32 * 32 + 32 * 4) if adapter == "lora" else 0
+    assert counted - products == spared
 
 
 def test_a_run_logs_its_phases(tmp_path, monkeypatch) -> None:
