@@ -40,4 +40,4 @@ def keep_layout(model: nn.Module) -> None:
     without gradient, and then gives no gradient for it, while policy and reference share it."""
     for module in model.modules():
         if in_4_bits(module):
-            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportAttributeAccessIssue]
+            module.support_avx512bf16_for_cpu = False  # pyright: ignore[reportArgumentType]
