@@ -32,6 +32,8 @@ SEEDS = (0, 1, 2)
 CALIBRATION = (100, 101, 102)
 SIZES = (60, 30, 15)
 """Rankings, for ``--sizes``."""
+SIZES_FILMS = 30
+"""Films, for the same: enough to see where a mean turns."""
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -92,7 +94,7 @@ def calibrate(run: Path) -> None:
 
 def sizes(run: Path) -> None:
     """Best of n by reward models of fewer and fewer rankings."""
-    bench = Bench(run)
+    bench = Bench(run, SIZES_FILMS)
     for seed in CALIBRATION:
         curves = best_of_n_curves(bench, [bench.reward_model(size, seed) for size in SIZES], seed)
         for size, curve in zip(SIZES, curves, strict=True):

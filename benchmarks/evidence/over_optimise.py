@@ -76,9 +76,9 @@ class Runs:
 class Bench:
     """The SFT policy, and the held-out films with what is measured on them."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, films: int = PROMPTS) -> None:
         self.run = run
-        self.prompts = read_prompts(run / "world/eval_prompts.jsonl")[:PROMPTS]
+        self.prompts = read_prompts(run / "world/eval_prompts.jsonl")[:films]
         self.train_prompts = read_prompts(run / "world/train_prompts.jsonl")
         self.rankings = read_rankings(run / "collect/rankings.jsonl")
         self.sft = load_policy(run / "sft")
