@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from assent.data.movie_world import utility
 from assent.models.load import reward_model_folders
@@ -20,7 +21,7 @@ from assent.rewards.model import load_models
 from benchmarks.rewards.shared import RUN, SEEDS, comparisons, curve, gained, groups, optimise, reward_model, shown
 
 RANKED, MEMBERS, NOISE, STEPS = 100, 4, 2.0, 40
-KL = (0.01, 0.05)
+KL = (0.01, 0.05, 0.2)
 CURVES = ("reward/true", "reward_mean", "kl")
 ARMS: dict[str, tuple[EnsembleRule, float] | None] = {
     "single": None,
@@ -47,7 +48,7 @@ def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, fl
         runs = [each[arm] for each in found.values()]
         true[arm] = [_late(run["reward/true"]) for run in runs]
         proxy, kl = ([_late(run[name]) for run in runs] for name in ("reward_mean", "kl"))
-        highest = [max(np.convolve(run["reward/true"], np.ones(5) / 5, mode="valid")) for run in runs]
+        highest = [float(_smooth(run["reward/true"]).max()) for run in runs]
         print(f"{arm:9} (KL coefficient {runs[0]['kl_coefficient']:g}): true {shown(true[arm])}; highest true of five "
               f"steps {shown(highest)}; proxy {shown(proxy)}; KL {shown(kl)}")  # fmt: skip
     _draw(found)
@@ -60,6 +61,11 @@ def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, fl
 
 def _late(values: Sequence[float]) -> float:
     return float(np.mean(values[-10:]))
+
+
+def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
+    """Means of five steps."""
+    return np.lib.stride_tricks.sliding_window_view(np.array(values, dtype=np.float64), 5).mean(-1)
 
 
 def _rewards(seed: int) -> Path:
@@ -98,7 +104,7 @@ def _draw(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for arm, colour in zip(ARMS, ("#c2703d", "#1f6f8b", "#7a5ba6"), strict=True):
         for axis, name in zip(axes, ("reward/true", "reward_mean"), strict=True):
-            lines = [np.convolve(each[arm][name], np.ones(5) / 5, mode="valid") for each in found.values()]
+            lines = [_smooth(each[arm][name]) for each in found.values()]
             steps = np.arange(len(lines[0])) + 5
             for line in lines:
                 axis.plot(steps, line, color=colour, linewidth=0.6, alpha=0.5)

@@ -107,8 +107,8 @@ def _comparison(ident: str, prompt: str, chosen: str, rejected: str) -> Comparis
     """Prompts of which the model sees the same are the same prompt."""
     text = " ".join(prompt.split()[-ASKED:]) + "\n"
     group = short_id(text)
-    answers = [" ".join(answer.split()[:SAID]) for answer in (chosen, rejected)]
-    return Comparison(ident, Prompt(group, text=text), *answers, group=group)
+    better, worse = (" ".join(answer.split()[:SAID]) for answer in (chosen, rejected))
+    return Comparison(ident, Prompt(group, text=text), better, worse, group=group)
 
 
 def _split_rows(name: str) -> Rows:

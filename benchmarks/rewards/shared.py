@@ -40,6 +40,8 @@ Answers = list[tuple[Prompt, Completion]]
 
 def base() -> None:
     """The quickstart's world, pretrained model, SFT model and its answers, in :data:`RUN`; made once."""
+    if has_manifest(RUN / "sample"):
+        return
     recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     stages = {name: recipe["stages"][name] for name in ("world", "base", "sft", "sample")}
     assent.run({**recipe, "stages": stages, "name": RUN.name}, say=lambda text: None)
