@@ -43,11 +43,18 @@ AUTO_MAP = {
 }
 
 
+_HEADS: dict[str, dict[str, Any]] = {"criteria": {"criteria": ("kind", "true")}, "members": {"members": 2}}
+
+
 @cache
 def whole(kind: str) -> Path:
-    """A good folder of a policy or a reward model, with code in it that nobody asked for."""
+    """A good folder of a policy, a reward model, or one with a head for each criterion or member, with code in it that
+    nobody asked for."""
     folder = Path(tempfile.mkdtemp(prefix="assent-fuzz-")) / kind
     made: Any = tiny_causal() if kind == "policy" else tiny_reward()
+    if kind in _HEADS:
+        made = new_reward_model(whole("policy"), 0, **_HEADS[kind])
+        made.model.config.assent_reward_offset = [0.5, -0.5]
     made.model.save_pretrained(folder)
     made.tokenizer.save_pretrained(folder)
     (folder / "evil.py").write_text(CODE)
@@ -67,7 +74,7 @@ def _fits(value: Any) -> bool:
 
 @st.composite
 def _folders(draw: Callable[..., Any]) -> tuple[str, dict[str, bytes | None]]:
-    kind = draw(st.sampled_from(["policy", "reward"]))
+    kind = draw(st.sampled_from(["policy", "reward", *_HEADS]))
     home = whole(kind)
     changed: dict[str, bytes | None] = {}
     way = draw(st.integers(0, 9))

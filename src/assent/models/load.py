@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import nn
 
 from assent.data.hub import hub_answers
@@ -36,6 +37,16 @@ ENSEMBLE = "ensemble.json"
 _ALIGNMENT = 64
 """Bytes: PyTorch's allocator on a CPU."""
 _WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+
+
+class _ReadHere(BaseModel):
+    """What this package itself reads of a configuration; transformers takes whatever stands there."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    architectures: list[str] | None = None
+    assent_reward_criteria: list[str] = []
+    assent_reward_members: int = Field(default=1, ge=1)
+    assent_reward_offset: float | list[float] = 0.0
 
 
 def load_policy(source: str | Path, device: str = "cpu", *, quantise: torch.dtype | None = None) -> Policy:
@@ -159,7 +170,7 @@ def _load_scalar(
             f"{source}: is an encoder-decoder model; a reward model is made from a causal model or an encoder"
         )
     stored = tuple(getattr(config, "assent_reward_criteria", ()))
-    have_members = int(getattr(config, "assent_reward_members", 1))
+    have_members: int = getattr(config, "assent_reward_members", 1)
     if criteria is None:
         criteria, members = stored, max(have_members, labels or 1)
     elif labels is not None and labels != max(len(stored), have_members):
@@ -219,7 +230,16 @@ def model_config(source: str | Path) -> Any:
 
     stored = source if (Path(source) / "config.json").is_file() else chain(source)[0]
     options = {"local_files_only": not hub_answers(stored), "trust_remote_code": may_run_code(stored)}
-    return _guarded(stored, lambda: AutoConfig.from_pretrained(str(stored), **options))
+    config = _guarded(stored, lambda: AutoConfig.from_pretrained(str(stored), **options))
+    try:
+        _ReadHere.model_validate(
+            {name: getattr(config, name) for name in _ReadHere.model_fields if hasattr(config, name)}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise ModelError(f"{stored}: config.json: {what}; copy the model folder again") from None
+    return config
 
 
 def _refuse_missing(source: str | Path, names: Iterable[str]) -> None:

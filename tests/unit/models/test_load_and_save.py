@@ -10,11 +10,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from assent.errors import ModelError
-from assent.models.load import load_policy
+from assent.models.load import load_policy, load_reward_model, new_reward_model
 from assent.models.new import ShapeSettings, new_causal
 from assent.models.save import save_critic, save_model
 from assent.models.scalar import Critic
-from assent.testing.tiny import CAUSAL, tiny_causal, tiny_tokenizer
+from assent.testing.tiny import CAUSAL, tiny_causal, tiny_reward, tiny_tokenizer
 
 MODELS = Path(__file__).resolve().parents[4] / "shared" / "models"
 TOKENS = torch.tensor([[1, 40, 50, 60]])
@@ -198,3 +198,26 @@ def test_damaged_folders_are_explained(damage: Any, message: str, tmp_path: Path
     damage(folder)
     with pytest.raises(ModelError, match=message):
         load_policy(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("architectures", [None]),
+        ("assent_reward_criteria", [1]),
+        ("assent_reward_criteria", "helpful"),
+        ("assent_reward_criteria", None),
+        ("assent_reward_members", "two"),
+        ("assent_reward_members", 0),
+        ("assent_reward_members", None),
+        ("assent_reward_offset", "1"),
+        ("assent_reward_offset", [0.5, None]),
+    ],
+)
+def test_a_configuration_that_transformers_takes_and_we_cannot_read_is_told(name: str, value: Any, tmp_path: Path):
+    folder = save(tiny_reward(), tmp_path / "reward")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, name: value}))
+    for load in (load_reward_model, lambda path: new_reward_model(path, 0)):
+        with pytest.raises(ModelError, match=rf"reward: config\.json: {name}[.:]"):
+            load(folder)
