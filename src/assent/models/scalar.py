@@ -106,13 +106,18 @@ class RewardModel(nn.Module):
     def is_causal(self) -> bool:
         return isinstance(getattr(self.model, "score", None), nn.Linear)
 
+    def features(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """[B, D] states of right-padded rows, as :meth:`scores`: of the last real token, which the heads of a causal
+        trunk read; of an encoder's first."""
+        if not self.is_causal:
+            return self.trunk(input_ids=tokens, attention_mask=mask.long()).last_hidden_state[:, 0]
+        hidden = causal_states(self.trunk, tokens, mask, self.packing)
+        return hidden[torch.arange(len(tokens), device=tokens.device), mask.sum(1) - 1]
+
     def scores(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """[B, H] centred rewards of right-padded rows, one per head: tokens [B, T] int64, mask [B, T] bool."""
         if self.is_causal:
-            hidden = causal_states(self.trunk, tokens, mask, self.packing)
-            last = mask.sum(1) - 1
-            pooled = hidden[torch.arange(len(tokens), device=tokens.device), last]
-            raw = self.model.score(pooled)
+            raw = self.model.score(self.features(tokens, mask))
         else:
             raw = self.model(input_ids=tokens, attention_mask=mask.long()).logits
         return raw.float() - torch.tensor(self.offsets, device=raw.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -76,6 +76,11 @@ class ModelReward:
         parts = dict(zip(self.model.criteria, map(tuple, heads.T.tolist()), strict=False))
         return Scores(tuple((heads @ torch.tensor(self.weights)).tolist()), parts, unscored=unscored)
 
+    def features(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Tensor:
+        """[N, D] what the heads read of each completion, on the CPU."""
+        rows = [self._ids(p, c)[: self.model.context_length] for p, c in zip(prompts, completions, strict=True)]
+        return feature_rows(self.model, rows, self.token_budget)
+
     def for_tokenizer(self, tokenizer: Any) -> Self:
         return type(self)(self.model, tokenizer, self.token_budget, self._given_weights, self.pooling)
 
@@ -131,12 +136,27 @@ def _head_weights(criteria: Sequence[str], weights: Mapping[str, float] | None) 
     return [float(weights.get(name, 0.0)) for name in criteria]
 
 
-@torch.no_grad()
 def score_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: int) -> Tensor:
     """Scores [N, H] on the CPU of N rows of token ids, whatever the order and company: padding changes nothing."""
-    scores = torch.zeros(len(rows), len(model.offsets))
+    return _by_batches(model, model.scores, len(model.offsets), rows, token_budget)
+
+
+def feature_rows(model: RewardModel, rows: Sequence[Sequence[int]], token_budget: int) -> Tensor:
+    """Features [N, D] on the CPU of N rows of token ids: what the heads read."""
+    return _by_batches(model, model.features, int(model.config.hidden_size), rows, token_budget)
+
+
+@torch.no_grad()
+def _by_batches(
+    model: RewardModel,
+    forward: Callable[[Tensor, Tensor], Tensor],
+    width: int,
+    rows: Sequence[Sequence[int]],
+    token_budget: int,
+) -> Tensor:
+    found = torch.zeros(len(rows), width)
     device = next(model.parameters()).device
     for chosen in plan_microbatches([len(row) for row in rows], None, token_budget):
         tokens, mask = pad_right([rows[i] for i in chosen], int(model.tokenizer.pad_token_id), device)
-        scores[list(chosen)] = model.scores(tokens, mask).cpu()
-    return scores
+        found[list(chosen)] = forward(tokens, mask).float().cpu()
+    return found
