@@ -17,6 +17,7 @@ from assent.reports import wording
 from assent.reports.extract import extract
 from assent.reports.lineage import lay_out
 from assent.reports.records import Report, Sample, SampleText
+from assent.reports.rounds import read_rounds
 from assent.reports.summary import figures, judge_phrase, reference_match, verdict
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def render(report: Report) -> str:
             samples=[(sample, spans(sample, scale)) for sample in shown],
             scale=scale,
             judge=judge_phrase(report),
+            rounds=read_rounds(report.stages),
             sampled_kl=any(any(text.token_kl) for sample in shown for text in sample.completions.values()),
             layouts={"across": lay_out(upstream), "down": lay_out(upstream, across=False)},
             slowest=max((stage.seconds or 0 for stage in report.stages), default=0) or 1,

@@ -57,6 +57,12 @@ def reward_model_quality(
     return out
 
 
+def score_gaps(reward: RewardSource, comparisons: Sequence[Comparison]) -> list[float]:
+    """By how much the chosen answer scores higher [n], by each comparison's criterion where the reward has it."""
+    chosen, rejected = (_by_criterion(side, comparisons).values for side in _scores(reward, comparisons))
+    return [ours - theirs for ours, theirs in zip(chosen, rejected, strict=True)]
+
+
 def _by_criterion(scores: Scores, comparisons: Sequence[Comparison]) -> Scores:
     values = (scores.parts.get(c.criterion, scores.values)[place] for place, c in enumerate(comparisons))
     return replace(scores, values=tuple(values))
