@@ -116,7 +116,13 @@ def _recipe_options(function: Any) -> Any:
 
 
 def _load(
-    recipe: str, overrides: Sequence[str], seed: int | None, out: str | None, people: bool, from_manifest: bool
+    recipe: str,
+    overrides: Sequence[str],
+    seed: int | None,
+    out: str | None,
+    people: bool,
+    from_manifest: bool,
+    wait: bool = False,
 ) -> Any:
     from assent.pipeline.rebuild import recipe_of_manifest
     from assent.pipeline.recipe import load_recipe
@@ -124,11 +130,12 @@ def _load(
     every = [*overrides]
     every += [f"seed={seed}"] if seed is not None else []
     every += [f"out={out}"] if out is not None else []
-    return (recipe_of_manifest if from_manifest else load_recipe)(recipe, every, people=people)
+    return (recipe_of_manifest if from_manifest else load_recipe)(recipe, every, people=people, wait=wait)
 
 
 @cli.command()
 @_recipe_options
+@click.option("--wait", is_flag=True, help="Serve what people answer in, and go on when their answers are in.")
 def run(recipe: str, from_manifest: bool, **options: Any) -> None:
     """Run a recipe; again = go on where it stopped."""
     loaded = _load(recipe, from_manifest=from_manifest, **options)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
 
 from assent.cli import main
 from assent.data.readers import read_comparisons, read_demonstrations, read_judgements, read_rankings
 from assent.feedback import Answer, FeedbackStore, Rewritten, Written
+from assent.feedback.handing import Assignment
 
 TRUTH = """
 def length(prompt, text):
@@ -155,3 +162,52 @@ def test_before_anyone_compares_it_is_said_what_so_many_answers_can_show(capsys:
     asked = ["collect", "--data", "pairs.jsonl", "--people", "--task", "pairwise", "--store", "f.db", "--out", "out"]
     assert main(asked) == 3
     assert "50 answers to as many prompts would tell a win rate of 70% from one half" in capsys.readouterr().err
+
+
+def test_a_run_that_waits_serves_the_questions_and_goes_on_by_itself(tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    Path("r.yaml").write_text(f"name: r\nstages:\n  collect: {{data: answers.jsonl, answers: 2, port: {port}}}\n")
+    run = subprocess.Popen(
+        [sys.executable, "-m", "assent", "run", "r.yaml", "--people", "--wait"], stdout=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 120
+
+    def served() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{port}/").status_code < 500
+        return False
+
+    while not served():
+        assert run.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    with FeedbackStore.open("runs/r/feedback.db") as store:
+        for question in store.questions()[:2]:
+            assert run.poll() is None
+            store.add_ranking(question.id, "eve", (1, 2, 3))
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    assert f"waiting for 2 more rankings: answer at http://127.0.0.1:{port}/" in said
+    assert len(read_rankings("runs/r/collect/rankings.jsonl")) == 2
+    assert not served()  # and the app went with it
+
+
+def test_what_is_asked_now_comes_before_what_an_earlier_stage_left(tmp_path: Path):
+    rows = [{"prompt": f"q{i}", "completion": " " + "y" * (k + 1)} for i in range(3) for k in range(2)]
+    Path("later.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("r.yaml").write_text(
+        "name: r\nstages:\n  first: {uses: collect, data: answers.jsonl, answers: 1}\n"
+        "  second: {uses: collect, data: later.jsonl, answers: 1}\n"
+    )
+    asked: list[str] = []
+    for _ in range(2):
+        assert main(["run", "r.yaml", "--people"]) == 3
+        with FeedbackStore.open("runs/r/feedback.db") as store:
+            taken = store.work.take("eve")
+            assert isinstance(taken, Assignment)
+            asked.append(taken.question.prompt.shown())
+            store.add_ranking(taken.question.id, "eve", tuple(range(1, len(taken.question.texts) + 1)))
+    assert main(["run", "r.yaml", "--people"]) == 0
+    assert asked == ["p0", "q0"]

@@ -12,7 +12,9 @@ from assent.pipeline.recipe import Recipe, recipe_from
 from assent.runs.manifest import Manifest, find_manifest, read_manifest
 
 
-def recipe_of_manifest(path: str | Path, overrides: Sequence[str] = (), *, people: bool = False) -> Recipe:
+def recipe_of_manifest(
+    path: str | Path, overrides: Sequence[str] = (), *, people: bool = False, wait: bool = False
+) -> Recipe:
     """The recipe that makes a finished stage again, from the manifest in its folder (or the manifest's own path).
 
     Raises :class:`RunError` where an input is not what it was, or this assent would make something else; not with
@@ -26,7 +28,7 @@ def recipe_of_manifest(path: str | Path, overrides: Sequence[str] = (), *, peopl
         digests = {name: (str(entry["identity"]), dict(entry["inputs"])) for name, entry in manifest.recipe.items()}
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{path}: the recipe in its manifest was edited; run the recipe itself") from None
-    recipe = recipe_from({"name": f"{manifest.stage}-again", "stages": stages}, overrides, people=people)
+    recipe = recipe_from({"name": f"{manifest.stage}-again", "stages": stages}, overrides, people=people, wait=wait)
     if all(override.startswith("out=") for override in overrides):
         for node in build_graph(recipe):
             _check_same(node, *digests[node.name], path)

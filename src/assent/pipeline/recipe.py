@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from assent.errors import RecipeError, nearest
-from assent.pipeline import schema, yamltext
-from assent.pipeline.check import Mismatch, conform, resolve, shown
+from assent.pipeline import rounds, schema, yamltext
+from assent.pipeline.check import Mismatch, conform, shown
+from assent.pipeline.overrides import override_value, switch_on
 from assent.runs.folder import RESERVED
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -60,11 +61,12 @@ class Recipe:
         return next(item for item in self.stages if item.name == name)
 
 
-def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, people: bool = False) -> Recipe:
+def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, people: bool = False, wait: bool = False) -> Recipe:
     """Read a recipe file, or ``recipe.yaml`` in a folder.
 
     ``overrides`` are ``stage.setting=value`` or ``seed=1``, as after ``--set``.  ``people`` asks people instead of
-    simulations in every stage that can.  Raises :class:`RecipeError` with file and line.
+    simulations in every stage that can; ``wait`` serves what they answer in, instead of stopping there.
+    Raises :class:`RecipeError` with file and line.
     """
     file = Path(path)
     if file.is_dir() and (file / "recipe.yaml").is_file():
@@ -77,17 +79,25 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = (), *, people: bool
         raise RecipeError(f"{file}: not a text file in UTF-8, so not a recipe") from None
     except OSError as error:
         raise RecipeError(f"{file}: cannot be read: {error.strerror}") from None
-    return parse_recipe(text, str(file), path=file, overrides=overrides, people=people)
+    return parse_recipe(text, str(file), path=file, overrides=overrides, people=people, wait=wait)
 
 
-def recipe_from(value: Mapping[str, Any], overrides: Sequence[str] = (), *, people: bool = False) -> Recipe:
+def recipe_from(
+    value: Mapping[str, Any], overrides: Sequence[str] = (), *, people: bool = False, wait: bool = False
+) -> Recipe:
     """A recipe from plain Python values of the same form as the YAML."""
     text = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
-    return parse_recipe(text, "recipe", overrides=overrides, people=people)
+    return parse_recipe(text, "recipe", overrides=overrides, people=people, wait=wait)
 
 
 def parse_recipe(
-    text: str, where: str, *, path: Path | None = None, overrides: Sequence[str] = (), people: bool = False
+    text: str,
+    where: str,
+    *,
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    people: bool = False,
+    wait: bool = False,
 ) -> Recipe:
     """The recipe in a YAML text; see :func:`load_recipe`."""
     tree, lines = yamltext.parse(text, where)
@@ -97,15 +107,17 @@ def parse_recipe(
         raise RecipeError(f"{where}: expected a mapping with 'stages:', got {shown(tree)}")
     places = {key: f"{where}, line {line}" for key, line in lines.items()}
     for override in overrides:
-        _override(tree, places, override)
+        override_value(tree, places, override)
     _check_top(tree, places, where)
-    if people:
-        _ask_people(tree)
+    for name, wanted in (("people", people), ("wait", wait)):
+        if wanted:
+            switch_on(tree["stages"], name)
     seed = _seed(tree.get("seed", 0), places.get(("seed",), where))
-    stages = tuple(_stage(name, entry, seed, places) for name, entry in tree["stages"].items())
+    entries = rounds.unroll(tree["stages"], places, where)
+    stages = tuple(_stage(name, entry, seed, places) for name, entry in entries.items())
     _check_references(stages)
     name = _name(tree, places, where, path)
-    if overrides or people:
+    if overrides or people or wait:
         text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return Recipe(name, seed, Path(tree.get("out") or Path("runs") / name), stages, path, text)
 
@@ -258,79 +270,3 @@ def check_values(spec: StageSpec, places: Mapping[yamltext.Path, str]) -> dict[s
 
 def _kind_title(spec: StageSpec) -> str:
     return f"stage '{spec.name}' (kind {spec.kind})"
-
-
-# --- overrides -------------------------------------------------------------------------------------------------------
-
-
-def _override(tree: dict[str, Any], places: dict[yamltext.Path, str], override: str) -> None:
-    where = f"--set {override}"
-    key, sign, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not sign or not all(parts):
-        raise RecipeError(f"{where}: expected STAGE.SETTING=VALUE, or seed=N, name=NAME, out=DIR")
-    stages = tree.get("stages")
-    path: yamltext.Path = tuple(parts)
-    if len(parts) == 1:
-        if parts[0] not in ("seed", "name", "out"):
-            hint = nearest(parts[0], ("seed", "name", "out")) or "; a stage's setting is STAGE.SETTING=VALUE"
-            raise RecipeError(f"{where}: unknown key '{parts[0]}'{hint}")
-        tree[parts[0]] = yamltext.parse_value(text, where) if parts[0] == "seed" else text
-        places[path] = where
-        return
-    if not isinstance(stages, dict) or parts[0] not in stages:
-        known = stages if isinstance(stages, dict) else ()
-        raise RecipeError(f"{where}: the recipe has no stage '{parts[0]}'{nearest(parts[0], known)}")
-    if stages[parts[0]] is None:
-        stages[parts[0]] = {}
-    target = stages[parts[0]]
-    for part in parts[1:-1]:
-        target = target.setdefault(part, {}) if isinstance(target, dict) else None
-    if not isinstance(target, dict):
-        raise RecipeError(f"{where}: '{'.'.join(parts[:-1])}' is no mapping of settings")
-    kind = stages[parts[0]].get("uses", parts[0])
-    target[parts[-1]] = _typed(text, str(kind), parts[1:], where)
-    places[("stages", *path)] = where
-    for depth in range(2, len(parts)):
-        places.setdefault(("stages", *parts[:depth]), where)
-
-
-def _typed(text: str, kind: str, keys: list[str], where: str) -> Any:
-    stage = schema.stage_schemas().get(kind)
-    item: Mapping[str, Any] | None = None if stage is None else stage.properties.get(keys[0])
-    for key in keys[1:]:
-        item = (
-            None if item is None or stage is None else resolve(item, stage.definitions).get("properties", {}).get(key)
-        )
-    return typed_value(text, item or {}, {} if stage is None else stage.definitions, where)
-
-
-def typed_value(text: str, item: Mapping[str, Any], definitions: Mapping[str, Any], where: str) -> Any:
-    """A value typed on a command line: YAML, or the text itself where the setting takes text and YAML says otherwise.
-
-    So ``sft.model=2024`` names a folder, and ``sft.learning_rate=1e-4`` a number.
-    """
-    problem: RecipeError | None = None
-    try:
-        value = yamltext.parse_value(text, where)
-    except RecipeError as error:
-        problem, value = error, text
-    for candidate in (value, text):
-        try:
-            conform(candidate, item, definitions)
-            return candidate
-        except Mismatch:
-            continue
-    if problem is not None:
-        raise problem
-    return value  # the check of the whole recipe says what is wrong with it
-
-
-def _ask_people(tree: dict[str, Any]) -> None:
-    known = schema.stage_schemas()
-    for name, entry in tree["stages"].items():
-        if not isinstance(entry, (dict, type(None))):
-            continue  # the check of the stage says what is wrong with it
-        kind = str((entry or {}).get("uses", name))
-        if kind in known and "people" in known[kind].properties:
-            tree["stages"][name] = {**(entry or {}), "people": True}

@@ -32,6 +32,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     people: bool = False,
+    wait: bool = False,
     say: Say | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -39,8 +40,8 @@ def run(
     if isinstance(recipe, Recipe):
         return run_recipe(recipe, say=say, progress=progress)
     if isinstance(recipe, Mapping):
-        return run_recipe(recipe_from(recipe, overrides, people=people), say=say, progress=progress)
-    return run_recipe(load_recipe(recipe, overrides, people=people), say=say, progress=progress)
+        return run_recipe(recipe_from(recipe, overrides, people=people, wait=wait), say=say, progress=progress)
+    return run_recipe(load_recipe(recipe, overrides, people=people, wait=wait), say=say, progress=progress)
 
 
 def run_recipe(recipe: Recipe, *, say: Say | None = None, progress: Progress | None = None) -> Path:

@@ -149,6 +149,7 @@ def recipe_schema() -> dict[str, Any]:
         "properties": {"uses": {"enum": sorted(stage_schemas()), "description": "The kind of stage."}},
         "allOf": choices,
     }
+    definitions["rounds"] = _block_definition(named)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "assent recipe",
@@ -164,10 +165,56 @@ def recipe_schema() -> dict[str, Any]:
                 "minProperties": 1,
                 "description": "Stages in the order in which they run.",
                 "properties": named,
-                "additionalProperties": {"$ref": "#/$defs/stage"},
+                "additionalProperties": {
+                    "if": {"type": "object", "required": ["rounds"]},
+                    "then": {"$ref": "#/$defs/rounds"},
+                    "else": {"$ref": "#/$defs/stage"},
+                },
             },
         },
         "$defs": definitions,
+    }
+
+
+def _block_definition(named: Mapping[str, Any]) -> dict[str, Any]:
+    """A block of rounds; a stage of it may be several methods, each with a share of the steps."""
+    share = {"type": "number", "exclusiveMinimum": 0, "description": "Share of the steps, a weight."}
+    methods = {
+        "type": "object",
+        "required": ["methods", "steps"],
+        "properties": {
+            "steps": {"type": "integer", "minimum": 1, "description": "Steps of all methods together."},
+            "methods": {
+                "type": "object",
+                "minProperties": 1,
+                "description": "Methods in their order, each from the policy of the one before.",
+                "additionalProperties": {"type": ["object", "null"], "properties": {"share": share}},
+            },
+        },
+    }
+
+    def one(other: Any) -> dict[str, Any]:
+        return {"if": {"type": "object", "required": ["methods"]}, "then": methods, "else": other}
+
+    return {
+        "type": "object",
+        "description": "Stages that are run in each round.",
+        "required": ["rounds", "stages"],
+        "properties": {
+            "rounds": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "How many rounds."},
+            "stages": {
+                "type": "object",
+                "minProperties": 1,
+                "properties": {name: one(item) for name, item in named.items()},
+                "additionalProperties": one({"$ref": "#/$defs/stage"}),
+            },
+            "changes": {
+                "type": "object",
+                "description": "Round -> stage -> settings that are others in that round.",
+                "additionalProperties": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
+            },
+        },
+        "additionalProperties": False,
     }
 
 

@@ -10,7 +10,7 @@ import click
 
 from assent.pipeline import schema
 from assent.pipeline.check import resolve
-from assent.pipeline.recipe import typed_value
+from assent.pipeline.overrides import typed_value
 
 _TYPES = {"string": "TEXT", "integer": "INTEGER", "number": "NUMBER", "array": "LIST", "object": "MAPPING"}
 _INPUTS = {"model": "FOLDER|HUB", "data": "PATH|HUB", "folder": "FOLDER", "store": "STORE", "code": "FUNCTION"}

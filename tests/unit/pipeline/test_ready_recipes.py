@@ -10,7 +10,7 @@ from assent.pipeline.plan import plan
 from assent.pipeline.recipe import StageSpec, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-SELF_CONTAINED = ("quickstart", "apprenticeship", "rebel")
+SELF_CONTAINED = ("quickstart", "apprenticeship", "rebel", "rounds")
 """Those that read nothing from outside, so that a plan needs neither files nor network."""
 
 
@@ -28,7 +28,8 @@ def test_its_plan_runs_every_stage_and_reads_no_stage_before_it_is_made(name, tm
         assert (item.name, item.action) == (stage.name, "run")
         assert parents(stage.values) <= made
         made.add(item.name)
-    assert {"sft", "rebel" if name == "rebel" else "ppo", "evaluate", "report"} <= made
+    ends = {"rebel": {"rebel", "evaluate"}, "rounds": {"round3.policy", "round3.evaluate"}}
+    assert {"sft", "report"} | ends.get(name, {"ppo", "evaluate"}) <= made
 
 
 def parents(value) -> set[str]:
@@ -53,6 +54,15 @@ def test_apprenticeship_is_the_quickstarts_world_without_a_ranking():
     assert apprenticeship["ppo"].values["reward"] == "$inverse-rl"
     # the true preference judges and teaches nothing
     assert [s.name for s in apprenticeship.values() if "movie_world" in str(s.values)] == ["evaluate"]
+
+
+def test_rounds_starts_from_the_quickstarts_model_and_measures_by_what_no_stage_was_trained_on():
+    rounds, quickstart = stages_of("rounds"), stages_of("quickstart")
+    for name in ("world", "base", "sft"):
+        assert rounds[name].values == quickstart[name].values
+    told = {name for name, stage in rounds.items() if "movie_world" in str(stage.values)}
+    assert told == {f"round{n}.{stage}" for n in (1, 2, 3) for stage in ("collect", "evaluate")}
+    assert parents(rounds["round3.answers"].values) == {f"round{n}.comparisons" for n in (1, 2, 3)}
 
 
 def test_rebel_is_the_quickstarts_world_with_the_published_four_parts():

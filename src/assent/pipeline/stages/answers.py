@@ -26,9 +26,13 @@ def answers_of(
     ]
 
 
-def content(question: Question) -> tuple[str, frozenset[str], str, str]:
-    """What makes two questions the same, whatever the instructions."""
-    return question.prompt.id, frozenset(question.completion_ids), question.criterion, question.task
+def content(question: Question) -> tuple[str, frozenset[tuple[str, str]], str, str]:
+    """What makes two questions the same, whatever the instructions.
+
+    The texts belong to it: the same policy sampled from another seed gives its completions the same ids.
+    """
+    answers = frozenset(zip(question.completion_ids, question.texts, strict=True))
+    return question.prompt.id, answers, question.criterion, question.task
 
 
 def write_answers(answers: Sequence[StoredAnswer], folder: Path) -> dict[str, float | int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +28,13 @@ from assent.feedback.questions import (
 from assent.feedback.simulate import SimulatedAnnotator
 from assent.feedback.simulated_answers import simulated_answers
 from assent.feedback.store import FeedbackStore
+from assent.pipeline.serving import labelling_app
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.pipeline.stages.answers import answers_of, content, write_answers
 from assent.rewards.rule import load_function
+
+LOOK = 1.0
+"""Seconds between two looks into the store that people answer into."""
 
 
 class AnnotatorSettings(Settings):
@@ -71,6 +76,8 @@ class CollectSettings(Settings):
     instructions: str | None = Input("data", None, "Markdown shown to annotators; unset = the built-in rules")
     people: bool = False
     """Wait for people instead of simulating: the run stops and says where to label."""
+    wait: bool = Field(default=False, json_schema_extra={"identity": False})
+    """While people's answers are missing, serve the labelling app and go on once they are in, instead of stopping."""
     with_: Literal["app", "label-studio"] = Field(default="app", alias="with")
     """Where people answer: the labelling app of this package, or a Label Studio server, which then asks people."""
     url: str | None = Field(default=None, json_schema_extra={"identity": False})
@@ -114,7 +121,7 @@ def run(settings: CollectSettings, context: Context) -> Metrics:
         if settings.with_ == "label-studio":
             _wait_for_label_studio(store, questions, settings, context)
         elif settings.people:
-            _wait_for_people(store, questions, settings, address)
+            _wait_for_people(store, questions, settings, address, context)
         else:
             _simulate(store, questions, settings, context)
         upto = store.last_event()
@@ -206,17 +213,55 @@ def _wait_for_label_studio(
 
 
 def _wait_for_people(
-    store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str
+    store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str, context: Context
 ) -> None:
     wanted = settings.answers or len(questions)
     given = len(answers_of(store, questions, "people"))
-    if given < wanted:
-        raise Waiting(
-            f"{given} of {wanted} {_asked(settings)} are in.  Start the labelling app with\n"
-            f"    assent label serve {address} --port {settings.port}\n"
-            f"answer at http://127.0.0.1:{settings.port}/ and then run the same command again"
-            f"{_can_show(settings, wanted)}"
+    if given >= wanted:
+        return
+    _ask_first(store, questions)
+    if settings.wait:
+        _serve_until(store, questions, settings, address, context)
+        return
+    raise Waiting(
+        f"{given} of {wanted} {_asked(settings)} are in.  Start the labelling app with\n"
+        f"    assent label serve {address} --port {settings.port}\n"
+        f"answer at http://127.0.0.1:{settings.port}/ and then run the same command again"
+        f"{_can_show(settings, wanted)}"
+    )
+
+
+def _ask_first(store: FeedbackStore, questions: Sequence[Question]) -> None:
+    """Before what another stage of the run, such as an earlier round, left unanswered."""
+    mine = {question.id for question in questions}
+    asked = store.questions()
+    others = [question.priority for question in asked if question.id not in mine]
+    own = {question.id: question.priority for question in asked if question.id in mine}
+    if others and own and min(own.values()) <= max(others):
+        rise = max(others) + 1.0 - min(own.values())
+        store.work.set_priorities({name: priority + rise for name, priority in own.items()})
+
+
+def _serve_until(
+    store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, address: str, context: Context
+) -> None:
+    """Serve the labelling app until the answers are in."""
+    wanted = settings.answers or len(questions)
+    given = len(answers_of(store, questions, "people"))
+    with labelling_app(address, settings.port, context.say) as still_there:
+        context.say(
+            f"waiting for {wanted - given} more {_asked(settings)}: answer at http://127.0.0.1:{settings.port}/"
         )
+        context.progress.start("waiting for people", wanted, given)
+        event = store.last_event()
+        while given < wanted:
+            still_there()
+            time.sleep(LOOK)
+            if (now := store.last_event()) != event:
+                event, before = now, given
+                given = len(answers_of(store, questions, "people"))
+                context.progress.advance(max(0, given - before))
+        context.progress.stop()
 
 
 def _can_show(settings: CollectSettings, wanted: int) -> str:

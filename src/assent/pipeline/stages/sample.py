@@ -37,6 +37,8 @@ class SampleSettings(SamplingOptions):
     """Completions per prompt, by each model."""
     empty: Literal["error", "skip"] = "error"
     """What to do with a row whose prompt is empty: stop, or leave it out."""
+    max_prompts: int | None = Field(default=None, gt=0)
+    """Use the first so many prompts; unset = all."""
     slots: int = Field(default=128, gt=0)
     """Rows decoded at once."""
     truncate_prompts: Literal["left"] | None = None
@@ -68,7 +70,7 @@ class _Elsewhere:
 
 
 def run(settings: SampleSettings, context: Context) -> Metrics:
-    prompts = read_prompts(settings.data, empty=settings.empty)
+    prompts = read_prompts(settings.data, empty=settings.empty)[: settings.max_prompts]
     models = {str(settings.model).rstrip("/").split("/")[-1]: settings.model}
     if set(models) & set(settings.mix):
         raise RecipeError(f"sample: mix has the name '{next(iter(models))}', which is that of model; give it another")

@@ -119,17 +119,22 @@ def _candidates(settings: SelectSettings) -> Candidates:
     members = [[place[id(row)] for row in group] for group in by_prompt(rows)]
     pairs: list[tuple[int, int, int]] = []
     for number, group in enumerate(members):
-        texts: dict[str, int] = {}
-        for index in group:
-            texts.setdefault(rows[index][1].text, index)
         prompt = rows[group[0]][0].id
-        for one, two in combinations(texts.values(), 2):
+        for one, two in combinations(_different(rows, group), 2):
             if (prompt, frozenset((rows[one][1].text, rows[two][1].text))) not in asked:
                 pairs.append((one, two, number))
     if not pairs:
         raise DataError("has no two answers to one prompt that differ and were not asked about yet", settings.data)
     first, second, group = zip(*pairs, strict=True)
     return Candidates(rows, np.array(first, np.intp), np.array(second, np.intp), list(group), members)
+
+
+def _different(rows: Sequence[Scored], places: Sequence[int]) -> list[int]:
+    """The places without those whose text stood before."""
+    texts: dict[str, int] = {}
+    for place in places:
+        texts.setdefault(rows[place][1].text, place)
+    return list(texts.values())
 
 
 def _chosen(candidates: Candidates, count: int, settings: SelectSettings, seed: int) -> tuple[list[int], list[float]]:
@@ -169,7 +174,8 @@ def _two_best(candidates: Candidates, scores: Array) -> Array:
     """Whether each pair [P] is the two completions of its prompt that score highest."""
     best: dict[int, set[int]] = {}
     for number in set(candidates.group):
-        best[number] = set(sorted(candidates.members[number], key=lambda i: -scores[i])[:2])
+        places = _different(candidates.rows, candidates.members[number])
+        best[number] = set(sorted(places, key=lambda i: -scores[i])[:2])
     pairs = zip(candidates.first, candidates.second, candidates.group, strict=True)
     return np.array([{int(one), int(two)} == best[number] for one, two, number in pairs])
 

@@ -1,0 +1,1 @@
+"""What rounds are worth, and what asking the right questions is worth."""
