@@ -141,8 +141,7 @@ def follow() -> int:
                 with contextlib.suppress(Exception):
                     store.set(_FAILURE.format(number), _pickled(error))
                 distributed.leave()
-                _wait_for_end(store)
-                return 1
+                return 0 if _ended(store) else 1  # the first one's status is the command's
     raise AssertionError("unreachable")
 
 
@@ -221,11 +220,14 @@ def _pickled(error: Exception) -> bytes:
     return pickle.dumps(RuntimeError(f"in process {os.environ['RANK']}: {lines}"))
 
 
-def _wait_for_end(store: Any) -> None:
+def _ended(store: Any) -> bool:
+    """Whether the first process has told what went wrong and ended, after some time at most."""
     until = time.monotonic() + _LEFT_TO_THE_FIRST
-    with contextlib.suppress(Exception):
-        while time.monotonic() < until and not store.check([_END]):
-            time.sleep(_POLL)
+    while time.monotonic() < until:
+        if store.check([_END]):
+            return True
+        time.sleep(_POLL)
+    return False
 
 
 def _end_with_launcher() -> None:
