@@ -33,13 +33,13 @@ class StageSchema:
     version: int
     verb: bool
     """Whether the command line offers it as a verb of its own."""
-    trains: bool
-    """Whether several processes can run it together."""
     properties: Mapping[str, Mapping[str, Any]]
     """Setting -> its JSON schema, as pydantic writes it."""
     required: frozenset[str]
     definitions: Mapping[str, Any]
     """What ``#/$defs/...`` in the properties points at."""
+    trains: bool = False
+    """Whether several processes can run it together."""
 
     @property
     def inputs(self) -> dict[str, str]:
