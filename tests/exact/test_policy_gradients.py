@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assent.algorithms import load_algorithm
+from assent.algorithms.importance import corrected
 from tests.exact.world import Tables, World, expected_gradient, gradients, step
 
 WORLD = World()
@@ -218,3 +219,26 @@ def test_reinforce_with_untruncated_weights_is_unbiased_off_the_policy_too():
     found, logits, _ = off_policy("reinforce", baseline="none", kl_coefficient=0.0, importance_limit=1e6)
     J = WORLD.objective(logits, setting(WORLD)[1], setting(WORLD)[2], 0.0)
     same(-found, torch.autograd.grad(J, logits)[0])
+
+
+def test_samples_of_older_weights_give_the_gradient_of_the_newer_ones():
+    """Exactly, as long as the limit truncates no weight; above it, the sum with the truncated weights."""
+    tables, reference, rewards = setting(WORLD)
+    older = WORLD.tables(3)
+    algorithm = load_algorithm("reinforce")
+    settings = algorithm.Settings(baseline="none", kl_coefficient=BETA)
+    sampled = WORLD.token_log_probs(older.logits.detach())
+    batch = WORLD.rollouts(tables, reference, rewards).with_columns(engine_logprobs=sampled)
+    drawn = probabilities(WORLD, older)
+
+    def found(limit: float | None) -> Tensor:
+        used = algorithm if limit is None else corrected(algorithm, limit)
+        return -gradients(step(WORLD, used, settings, tables, batch, often=drawn).loss, tables)["logits"]
+
+    same(found(1e6), true_gradient(WORLD))
+    assert (found(None) - true_gradient(WORLD)).abs().max() > 0.02
+    log_p = WORLD.log_probs(tables.logits)
+    returns = rewards - BETA * (log_p - WORLD.log_probs(reference)).detach()
+    held = (log_p.detach().exp() / drawn).clamp(max=1.3)
+    truncated = torch.autograd.grad((drawn * held * returns * log_p).sum(), tables.logits)[0]
+    same(found(1.3), truncated)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from assent.types import Completion, SamplingSettings
 
@@ -44,3 +45,25 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Beside(Protocol):
+    """An engine that draws beside other work, on copies of the weights as they are when it is asked."""
+
+    def begin(
+        self, prompts: Sequence[EncodedPrompt], sampling: SamplingSettings, n: int = 1
+    ) -> Future[list[Completion]]:
+        """What :meth:`Engine.generate` gives, later; the policy may be trained meanwhile."""
+        ...
+
+
+def begin(
+    engine: Engine, prompts: Sequence[EncodedPrompt], sampling: SamplingSettings, n: int = 1
+) -> Future[list[Completion]]:
+    """Completions by the weights as they are now: drawn beside what comes next where the engine can, else at once."""
+    if isinstance(engine, Beside):
+        return engine.begin(prompts, sampling, n)
+    done: Future[list[Completion]] = Future()
+    done.set_result(engine.generate(prompts, sampling, n))
+    return done

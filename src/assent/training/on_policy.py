@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +12,7 @@ from pydantic import Field, model_validator
 from assent.algorithms import load_algorithm
 from assent.algorithms.base import Algorithm, Figures, State
 from assent.algorithms.batch import Batch
+from assent.algorithms.importance import corrected
 from assent.data.chat import encode_prompt
 from assent.errors import ModelError, RecipeError
 from assent.models.adapters import AdapterSettings
@@ -25,14 +24,11 @@ from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.training.callbacks import Callback, MetricsLog, ShowProgress
 from assent.training.critic import start_critic
-from assent.training.distributed import join
 from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.rollouts import OnUnscored, RolloutSource
-from assent.training.sharding import Sharding
-from assent.training.shared import share_engine, share_reward
 from assent.training.snapshots import Snapshots
 from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
@@ -77,6 +73,12 @@ class OnPolicySettings(OptimSettings, LoopSettings, SamplingOptions, AdapterSett
     """Lay rows behind one another instead of padding them to the longest: fewer microbatches for rows of very different
     lengths; causal models only."""
 
+    staleness: int = Field(default=0, ge=0)
+    """Steps that rollouts are drawn ahead of the training: 0 = each step is drawn by the weights that it trains, 1 = by
+    those of the step before, while that one trains where the engine can draw beside it."""
+    staleness_limit: float = Field(default=2.0, ge=1.0)
+    """Upper bound of the importance weight pi / pi_sampled where staleness is above 0."""
+
     snapshot_steps: int | None = Field(default=None, gt=0)
     """Keep the policy as a model folder every so many steps, for reward against KL in evaluate; unset = the last alone.
     """
@@ -120,6 +122,8 @@ class OnPolicyTask:
     seed: int
     progress: Any
     say: Callable[[str], None]
+    engine: Engine | None = None
+    """What draws the rollouts; ``None`` = this process, with the policy's own weights."""
     scored: Sequence[Example] = ()
     """Completions with scores, a prompt's as one example, that the policy sampled before training: then nothing is
     sampled, and the policy that sampled is the reference throughout."""
@@ -148,11 +152,9 @@ def encode_prompts(
 
 def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     """Train, and return the figures of the last steps (their mean over a tenth of the run) and the models."""
-    join()
     settings: OnPolicySettings = task.settings
     roles = make_roles(task)
-    sharding = Sharding(roles) if settings.sharding == "fsdp" else None
-    source = _scored_source(task, roles) if task.scored else _rollouts(task, roles, sharding)
+    source = _scored_source(task, roles) if task.scored else _rollouts(task, roles)
     window = _RecentMean(max(1, settings.max_steps // 10))
     shown = ShowProgress(task.progress, task.algorithm.name, SHOWN)
     callbacks: list[Callback] = [
@@ -162,12 +164,9 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         shown,
     ]
     if settings.snapshot_steps is not None:
-        whole = nullcontext if sharding is None else partial(sharding.whole, "policy")
-        every, name = settings.snapshot_steps, task.algorithm.name
-        callbacks.append(Snapshots(task.policy, task.folder, every, name, settings.merge, whole))
+        snapshots = Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name, settings.merge)
+        callbacks.append(snapshots)
     make_training(task, roles, source, callbacks).run()
-    if sharding is not None:
-        sharding.end()
     return window.means(), roles
 
 
@@ -181,15 +180,14 @@ def _scored_source(task: OnPolicyTask, roles: Roles) -> DatasetSource:
     return source
 
 
-def _rollouts(task: OnPolicyTask, roles: Roles, sharding: Sharding | None) -> RolloutSource:
+def _rollouts(task: OnPolicyTask, roles: Roles) -> RolloutSource:
     settings: OnPolicySettings = task.settings
     assert task.reward is not None, "rollouts need a source of rewards"
-    engine: Engine = local_engine(task.policy, settings.slots, options=settings)
     source = RolloutSource(
         task.prompts,
         task.encoded,
-        share_engine(engine if sharding is None else sharding.engine(engine)),
-        share_reward(task.reward),
+        task.engine or local_engine(task.policy, settings.slots, options=settings),
+        task.reward,
         settings.sampling(task.seed),
         rollouts=settings.batch_size,
         samples_per_prompt=settings.samples_per_prompt,
@@ -198,6 +196,8 @@ def _rollouts(task: OnPolicyTask, roles: Roles, sharding: Sharding | None) -> Ro
         on_unscored=settings.on_unscored,
         say=task.say,
         wanted=_told_besides_scores(settings),
+        staleness=settings.staleness,
+        steps=settings.max_steps,
     )
     if source.prompts_per_step * settings.samples_per_prompt < settings.batch_size:
         task.say(
@@ -255,12 +255,14 @@ def make_roles(task: OnPolicyTask) -> Roles:
 def make_training(task: OnPolicyTask, roles: Roles, source: Source, callbacks: Sequence[Callback]) -> Training:
     """The loop over batches of ``source``, and of texts where the task has some."""
     settings: Any = task.settings
+    stale = settings.staleness > 0
+    algorithm = corrected(task.algorithm, settings.staleness_limit) if stale else task.algorithm
     rates = {"critic": (settings.critic_learning_rate if roles.critic else None) or settings.learning_rate}
     return Training(
         objectives=[
             Objective(
                 source,
-                _with_multiplier(task.algorithm),
+                _with_multiplier(algorithm),
                 settings,
                 epochs=settings.epochs,
                 minibatches=settings.minibatches,
@@ -309,8 +311,6 @@ def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
 
 class _RecentMean(Callback):
     """Callback: the mean of each figure over the last ``width`` steps."""
-
-    everywhere = True
 
     def __init__(self, width: int) -> None:
         self.width = width

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import torch
 from assent.algorithms.batch import Batch
 from assent.errors import DataError, RecipeError
 from assent.rewards.source import RewardSource, Scores, account_of, problems
-from assent.rollout.engine import EncodedPrompt, Engine
+from assent.rollout.engine import EncodedPrompt, Engine, begin
 from assent.training.sources import Example, Row, collate, stream_places
 from assent.training.timing import phase
 from assent.types import Completion, Prompt, SamplingSettings, from_json, short_id, to_json
@@ -27,10 +28,22 @@ _WANTED = {
 }
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The completions of a step, perhaps still being drawn, and the step whose first weights draw them."""
+
+    completions: Future[list[Completion]]
+    weights_of: int
+
+
 class RolloutSource:
     """Samples the policy on a batch of prompts and scores what it wrote.  Trains on the very ids that were sampled.
 
     The prompts' epochs follow one another as one stream, as those of :class:`DatasetSource` do.
+
+    ``staleness`` steps ahead are drawn too, before the updates of a step: their samples are that many steps old when
+    they are trained on.  Where the engine draws beside other work, training goes on meanwhile.  What is drawn by older
+    weights is saved with a checkpoint, for those weights are gone.
     """
 
     def __init__(
@@ -48,40 +61,60 @@ class RolloutSource:
         on_unscored: OnUnscored = "stop",
         say: Callable[[str], None] = print,
         wanted: frozenset[str] = frozenset(),
+        staleness: int = 0,
+        steps: int | None = None,
     ) -> None:
         """``rollouts`` completions a step, ``samples_per_prompt`` of each of the step's prompts.
 
-        ``wanted`` of uncertainty and costs is what the rewards must tell besides the scores.
+        ``wanted`` of uncertainty and costs is what the rewards must tell besides the scores; ``steps``, where known,
+        how many there will be.
         """
+        self.staleness, self.steps = staleness, steps
         self.on_unscored, self.say, self.wanted = on_unscored, say, wanted
         self.prompts, self.encoded, self.engine, self.reward = prompts, encoded, engine, reward
         self.sampling, self.samples_per_prompt, self.pad, self.device = sampling, samples_per_prompt, pad, device
         self.prompts_per_step = min(len(prompts), max(1, rollouts // samples_per_prompt))
-        self._drawn: tuple[int, list[Completion]] | None = None
-        """The completions of a step that wait for their scores."""
+        self._drawn: dict[int, _Drawn] = {}
+        """By step: what waits for its scores or to be trained on, and what is drawn ahead."""
+        self._weights_of = 0
+        """The step whose first weights are those of now, as far as is known here."""
 
-    def drawn(self) -> dict[str, Any] | None:
-        """See :class:`assent.training.sources.Drawing`."""
-        if self._drawn is None:
-            return None
-        return {"step": self._drawn[0], "completions": [to_json(completion) for completion in self._drawn[1]]}
+    def drawn(self) -> list[dict[str, Any]]:
+        """See :class:`assent.training.sources.Drawing`.
 
-    def take_up(self, drawn: dict[str, Any]) -> None:
+        Waits for what older weights draw; what the weights of now draw may be begun again.
+        """
+        kept = {
+            step: drawn
+            for step, drawn in self._drawn.items()
+            if drawn.completions.done() or drawn.weights_of < self._weights_of
+        }
+        return [
+            {
+                "step": step,
+                "completions": [to_json(completion) for completion in drawn.completions.result()],
+                "weights_of": drawn.weights_of,
+            }
+            for step, drawn in kept.items()
+        ]
+
+    def take_up(self, drawn: list[dict[str, Any]]) -> None:
         """See :class:`assent.training.sources.Drawing`."""
-        self._drawn = int(drawn["step"]), [from_json(Completion, row) for row in drawn["completions"]]
+        for saved in drawn:
+            completions: Future[list[Completion]] = Future()
+            completions.set_result([from_json(Completion, row) for row in saved["completions"]])
+            self._drawn[int(saved["step"])] = _Drawn(completions, int(saved["weights_of"]))
 
     def batch(self, step: int) -> tuple[Batch, dict[str, float]]:
-        chosen = stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
-        sampling = replace(self.sampling, seed=step_seed(self.sampling.seed, step))
-        encoded, each = told_apart([self.encoded[i] for i in chosen]), self.samples_per_prompt
-        if self._drawn is None or self._drawn[0] != step:
-            with phase("sampling"):
-                self._drawn = step, self.engine.generate(encoded, sampling, each)
-        completions = self._drawn[1]
+        chosen, each = self._places(step), self.samples_per_prompt
+        with phase("sampling"):
+            completions = self._completions(step)
         prompts = [self.prompts[i] for i in chosen for _ in range(each)]
         with phase("scoring"):
             scores = self.reward.score(prompts, completions)
-        self._drawn = None
+        self._weights_of = step + 1  # what comes next may change them
+        if self.staleness == 0:
+            del self._drawn[step]
         sizes, figures = [each] * len(chosen), account_of(self.reward)
         missing = problems(scores, completions)
         if missing or self.on_unscored == "skip":
@@ -90,9 +123,29 @@ class RolloutSource:
             completions, scores = [completions[i] for part in kept for i in part], scores.select(list(chain(*kept)))
             sizes = [len(part) for part in kept]
         batch = collate_rollouts(completions, scores.values, sizes, self.pad, self.device)
+        if self.staleness and "engine_logprobs" not in batch.columns:
+            raise RecipeError(
+                "staleness needs the log-probabilities of each token from what samples, and it tells none; leave "
+                "staleness out"
+            )
         columns, told = self._told(scores)
         parts = {f"reward/{name}": part for name, part in scores.parts.items()} | told
         return batch.with_columns(**columns), figures | {name: sum(part) / len(part) for name, part in parts.items()}
+
+    def _places(self, step: int) -> list[int]:
+        return stream_places(len(self.prompts), self.prompts_per_step, self.sampling.seed, step)
+
+    def _completions(self, step: int) -> list[Completion]:
+        """The completions of this step, once those of the steps ahead are begun."""
+        self._weights_of = step
+        self._drawn = {place: drawn for place, drawn in self._drawn.items() if place >= step}
+        last = step + self.staleness if self.steps is None else max(step, min(step + self.staleness, self.steps - 1))
+        for ahead in range(step, last + 1):
+            if ahead not in self._drawn:
+                prompts = told_apart([self.encoded[i] for i in self._places(ahead)])
+                sampling = replace(self.sampling, seed=step_seed(self.sampling.seed, ahead))
+                self._drawn[ahead] = _Drawn(begin(self.engine, prompts, sampling, self.samples_per_prompt), step)
+        return self._drawn[step].completions.result()
 
     def _told(self, scores: Scores) -> tuple[dict[str, torch.Tensor], dict[str, Sequence[float]]]:
         """Uncertainty and costs as columns, and as figures; :class:`RecipeError` where one is wanted and not told."""

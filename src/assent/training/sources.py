@@ -56,14 +56,14 @@ class Source(Protocol):
 
 @runtime_checkable
 class Drawing(Protocol):
-    """A source whose batch takes something that must not be lost while people are waited for."""
+    """A source whose batch takes something that must not be lost: people are waited for, or its weights are gone."""
 
-    def drawn(self) -> dict[str, Any] | None:
-        """What the batch that is not whole yet was drawn as, in plain data; ``None`` when none is under way."""
+    def drawn(self) -> list[dict[str, Any]]:
+        """What the batches of this step and later ones were drawn as so far, in plain data."""
         ...
 
-    def take_up(self, drawn: dict[str, Any]) -> None:
-        """Go on from it: the batch of that step is not drawn again."""
+    def take_up(self, drawn: list[dict[str, Any]]) -> None:
+        """Go on from it: those batches are not drawn again."""
         ...
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from tiny_runs import on_rollouts, rollout_task, run_settings, supervised_task, train
-from torch.distributed.tensor import DTensor
 
 from assent.algorithms import ALGORITHMS
 from assent.errors import NonFiniteError
@@ -20,8 +19,6 @@ from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.roles import Roles
 from assent.training.rollouts import RolloutSource
-from assent.training.sharding import Sharding
-from assent.training.shared import share_engine, share_reward
 from assent.training.sources import DatasetSource
 from assent.training.supervised import enable_checkpointing, evaluate_loss
 
@@ -32,18 +29,16 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
     """Of the first optimiser batch of eight examples or rollouts, which the run accumulates and does not apply."""
     if on_rollouts(name):
         task: Any = rollout_task(name, folder, **{"entropy_coefficient": 0.1, **settings})
-        critic = start_critic(task.policy, None, task.settings, 0) if "values" in task.algorithm.outputs else None
+        critic = start_critic(task.policy, None, task.settings) if "values" in task.algorithm.outputs else None
         if critic is not None:
             torch.nn.init.constant_(critic.get_parameter("head.out.weight"), 0.1)
         reference = CausalModel(tiny_causal(seed=1).model, task.policy.tokenizer)
         roles = Roles(policy=task.policy, reference=reference, critic=critic)
-        sharding = Sharding(roles) if task.settings.sharding == "fsdp" else None
-        engine = LocalEngine(task.policy)
         source: Any = RolloutSource(
             task.prompts,
             task.encoded,
-            share_engine(engine if sharding is None else sharding.engine(engine)),
-            share_reward(task.reward),
+            LocalEngine(task.policy),
+            task.reward,
             task.settings.sampling(0),
             rollouts=8,
             samples_per_prompt=2,
@@ -55,8 +50,6 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
         roles = task.roles
         if roles.reference is not None:
             roles.reference = CausalModel(tiny_causal(seed=1).model, tiny_causal().tokenizer)
-        if task.settings.sharding == "fsdp":
-            Sharding(roles)
         mismatched = "mismatched" in task.algorithm.needs
         source = DatasetSource(task.examples, 8, 0, 0, CPU, mismatched=mismatched)
     Training(
@@ -71,8 +64,7 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
         seed=0,
     ).run()
     named = {f"{role}.{n}": p for role, module in roles.trained.items() for n, p in module.named_parameters()}
-    found = {name: p.grad for name, p in named.items() if p.grad is not None}
-    return {name: grad.full_tensor() if isinstance(grad, DTensor) else grad for name, grad in found.items()}
+    return {name: p.grad for name, p in named.items() if p.grad is not None}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

@@ -97,7 +97,7 @@ def test_rollouts_that_wait_for_people_are_kept(tmp_path: Path, monkeypatch: pyt
 
     def counted(self: RolloutSource, step: int) -> Any:
         kept = self.drawn()
-        drawn.append(-1 if kept is None else int(kept["step"]))
+        drawn.append(int(kept[0]["step"]) if kept else -1)
         return batch(self, step)
 
     monkeypatch.setattr(RolloutSource, "batch", counted)
