@@ -37,6 +37,7 @@ def test_imports_point_one_way():
         ("runs/folder.py", "import assent.pipeline.recipe", "Imports point one way"),
         ("algorithms/kl.py", "import transformers", "The algorithms know no model, file or run"),
         ("reports/extract.py", "import torch", "Light packages load without torch"),
+        ("rollout/local.py", "def late():\n    import ray", "Only the cluster code imports Ray"),
         ("runs/digest.py", "def late():\n    import torch", "Light packages load without torch"),
     ],
 )

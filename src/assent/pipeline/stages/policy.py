@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import Field
 
 from assent.algorithms.base import Algorithm
+from assent.cluster.settings import ClusterSettings
 from assent.config import Settings
 from assent.data.readers import read_completions, read_prompts
-from assent.errors import ModelError
+from assent.errors import ModelError, RecipeError
 from assent.models.device import pick_device
 from assent.models.policy import Policy
 from assent.models.save import save_critic
@@ -18,17 +20,17 @@ from assent.models.shared import Bases
 from assent.pipeline.stage import Context, Input, Metrics, Stage, Waiting
 from assent.pipeline.stages.reward_input import RewardInput, open_reward
 from assent.pipeline.stages.training import PublishSettings, finish, read_examples
+from assent.pipeline.stages.workers import crew, placed
 from assent.rewards.combine import models_in
 from assent.rewards.source import Pending
 from assent.rollout.engine import EncodedPrompt
-from assent.training.distributed import is_main
 from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, room_for_prompts, train
 from assent.training.roles import Roles
 from assent.training.scored import scored_examples
 from assent.training.sources import Example
 
 
-class RolloutStageSettings(RewardInput, OnPolicySettings, PublishSettings):
+class RolloutStageSettings(RewardInput, OnPolicySettings, ClusterSettings, PublishSettings):
     """Policy optimisation against rewards."""
 
     model: str = Input("model", description="Model folder or hub name to start from; also the reference")
@@ -55,9 +57,9 @@ def rollout_stage(
     def run(settings: Any, context: Context) -> Metrics:
         if reads_scored and settings.reward is None and settings.reward_function is None:
             return _run_scored(algorithm, settings, context)
-        return _run(algorithm, settings, context)
+        return placed(partial(_run, algorithm, settings), settings, algorithm.name, context)
 
-    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run, trains=True)
+    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run)
 
 
 def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
@@ -72,28 +74,35 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     encoded = encode_prompts(policy.tokenizer, prompts, limit, settings.truncate_prompts, settings.data)
     if reward is not None:
         _refuse_short_context(reward.context_length, encoded, settings)
-    task = OnPolicyTask(
-        policy=policy,
-        reward=source,
-        reward_model=reward,
-        prompts=prompts,
-        encoded=encoded,
-        pretrain=_pretrain(policy, settings, context),
-        algorithm=algorithm,
-        settings=settings,
-        folder=context.out,
-        seed=context.seed,
-        progress=context.progress,
-        say=context.say,
-    )
-    try:
-        figures, roles = train(task)
-    except Pending as pending:
-        raise Waiting(str(pending)) from None
+    with crew(settings, algorithm.name, policy, source, context.say) as (engine, scorer):
+        task = OnPolicyTask(
+            policy=policy,
+            reward=scorer,
+            reward_model=reward,
+            prompts=prompts,
+            encoded=encoded,
+            pretrain=_pretrain(policy, settings, context),
+            algorithm=algorithm,
+            settings=settings,
+            folder=context.out,
+            seed=context.seed,
+            progress=context.progress,
+            say=context.say,
+            engine=engine,
+        )
+        try:
+            figures, roles = train(task)
+        except Pending as pending:
+            raise Waiting(str(pending)) from None
     return _saved(algorithm, settings, context, policy, roles, figures)
 
 
 def _run_scored(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
+    if settings.cluster or settings.staleness:
+        raise RecipeError(
+            f"{algorithm.name}: cluster and staleness are for rollouts, and without reward or reward_function none are "
+            "drawn; leave them out"
+        )
     policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
     examples = scored_examples(policy, read_completions(settings.data), settings.data)
     task = OnPolicyTask(
@@ -119,7 +128,7 @@ def _saved(
     algorithm: Algorithm, settings: Any, context: Context, policy: Policy, roles: Roles, figures: dict[str, float]
 ) -> Metrics:
     finish(policy, settings, algorithm.name, settings.model, context)
-    if roles.critic is not None and is_main():
+    if roles.critic is not None:
         save_critic(roles.critic, context.out)
     leading = ("reward_mean", "kl")
     return {name: figures[name] for name in leading if name in figures} | figures
