@@ -66,10 +66,6 @@ class Pending(Exception):
         super().__init__(message)
         self.question_ids = tuple(question_ids)
 
-    def __reduce__(self) -> tuple[type[Pending], tuple[tuple[str, ...], str]]:
-        """Pickled by its own arguments, to be told to another process."""
-        return type(self), (self.question_ids, str(self))
-
 
 class Unscored(Exception):
     """Raised for one completion by what scores it: there is no score, and the message says why."""
