@@ -1,6 +1,6 @@
 """Active selection against random: how many answers the same reward model takes.
 
-The pool is two of the SFT model's answers to each of the prompts, a pair a prompt.  Random asks half of it.  The others
+The pool is four of the SFT model's answers to each of the prompts, to be ranked.  Random asks half of it.  The others
 ask in batches, the first of them random, each batch chosen by the reward model of the answers before it.  Accuracy is
 by the true preference, without noise, on pairs of films that no pool has.
 """
@@ -22,7 +22,7 @@ from assent.rewards.model import load_models
 from assent.types import to_json
 from benchmarks.rounds.shared import RUN, SEEDS, shown, spread, stage
 
-POOL, BATCH, MOST = 1200, 90, 360
+POOL, BATCH, MOST = 600, 45, 180
 JUDGED, EACH = 600, 6
 """Prompts of the evaluation, and answers to each: 9,000 pairs, those of equal truth apart."""
 ANNOTATORS = [
@@ -30,8 +30,7 @@ ANNOTATORS = [
     {"name": "bo", "noise": 0.6, "tie_width": 0.3, "fail_below": -3.0},
     {"name": "cy", "noise": 1.0, "tie_width": 0.3, "fail_below": -3.0, "position_bias": 0.2},
 ]
-REWARD = {"batch_size": 16, "max_steps": 150, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 5}
-"""As many steps whatever the number of answers, so that it is the answers that are compared."""
+REWARD = {"batch_size": 16, "num_train_epochs": 3, "learning_rate": 1e-3, "lr_scheduler_type": "cosine"}
 METHODS: dict[str, dict[str, Any]] = {
     "information_gain": {"method": "information_gain"},
     "near_ties": {"method": "near_ties"},
@@ -70,7 +69,7 @@ def selection(methods: Sequence[str], seeds: Sequence[int] = SEEDS) -> float | N
 
 
 def _pool(seed: int) -> Path:
-    return _sampled(HOME / f"pool-{seed}", POOL, False, 2, seed)
+    return _sampled(HOME / f"pool-{seed}", POOL, False, 4, seed)
 
 
 def _sampled(folder: Path, prompts: int, held_out: bool, n: int, seed: int) -> Path:
@@ -88,7 +87,7 @@ def _sampled(folder: Path, prompts: int, held_out: bool, n: int, seed: int) -> P
 def _random(seed: int, answers: int) -> Path:
     """The reward model of so many answers to questions drawn by chance."""
     home = HOME / f"random-{answers}-{seed}"
-    chosen = {"data": str(_pool(seed)), "method": "random", "answers": answers}
+    chosen = {"data": str(_pool(seed)), "method": "random", "ask": "prompts", "answers": answers}
     stage("select", chosen, home / "select", seed)
     return _learned(home, [_answered(home, seed)], seed)
 
@@ -98,12 +97,13 @@ def _active(name: str, seed: int, answers: int) -> Path:
     home = HOME / f"{name}-{answers}-{seed}"
     members = METHODS[name].get("members", 1)
     if answers == BATCH:
-        chosen: dict[str, Any] = {"data": str(_pool(seed)), "method": "random", "answers": BATCH}
+        chosen: dict[str, Any] = {"data": str(_pool(seed)), "method": "random", "ask": "prompts", "answers": BATCH}
     else:
         before = _active(name, seed, answers - BATCH)
         earlier = [str(HOME / f"{name}-{n}-{seed}" / "collect/rankings.jsonl") for n in range(BATCH, answers, BATCH)]
         how = {key: value for key, value in METHODS[name].items() if key != "members"}
-        chosen = {"data": str(_pool(seed)), "reward": str(before), "asked": earlier, "answers": BATCH, **how}
+        chosen = {"data": str(_pool(seed)), "reward": str(before), "asked": earlier, **how}
+        chosen |= {"ask": "prompts", "answers": BATCH}
     stage("select", chosen, home / "select", seed)
     _answered(home, seed)
     asked = [HOME / f"{name}-{n}-{seed}" / "collect/rankings.jsonl" for n in range(BATCH, answers + 1, BATCH)]
@@ -114,7 +114,6 @@ def _answered(home: Path, seed: int) -> Path:
     asked = {
         "data": str(home / "select/completions.jsonl"),
         "store": str(home / "feedback.db"),
-        "task": "pairwise",
         "truth": "assent.data.movie_world:utility",
         "annotators": ANNOTATORS,
     }
