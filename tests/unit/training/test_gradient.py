@@ -29,7 +29,7 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
     """Of the first optimiser batch of eight examples or rollouts, which the run accumulates and does not apply."""
     if on_rollouts(name):
         task: Any = rollout_task(name, folder, **{"entropy_coefficient": 0.1, **settings})
-        critic = start_critic(task.policy, None, task.settings) if "values" in task.algorithm.outputs else None
+        critic = start_critic(task.policy, None, task.settings, 0) if "values" in task.algorithm.outputs else None
         if critic is not None:
             torch.nn.init.constant_(critic.get_parameter("head.out.weight"), 0.1)
         reference = CausalModel(tiny_causal(seed=1).model, task.policy.tokenizer)

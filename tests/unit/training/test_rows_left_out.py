@@ -9,6 +9,7 @@ from tiny_runs import train, weights
 
 from assent.testing.tiny import tiny_causal
 from assent.training.callbacks import read_metrics
+from assent.training.checkpoint import load_newest
 
 
 @pytest.mark.parametrize("name", ["rejection", "expert-iteration"])
@@ -32,8 +33,9 @@ def test_the_best_of_two_is_half(tmp_path: Path):
 
 def experts(folder: Path) -> list[dict[str, Any]]:
     """The buffer in the newest checkpoint."""
-    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
-    return torch.load(newest / "state.pt", weights_only=True)["states"][0]["experts"]
+    newest = load_newest(folder / "checkpoints", print)
+    assert newest is not None
+    return newest.state["states"][0]["experts"]
 
 
 def test_the_checkpoint_holds_the_experts(tmp_path: Path):
