@@ -75,21 +75,8 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     if reward is not None:
         _refuse_short_context(reward.context_length, encoded, settings)
     with crew(settings, algorithm.name, policy, source, context.say) as (engine, scorer):
-        task = OnPolicyTask(
-            policy=policy,
-            reward=scorer,
-            reward_model=reward,
-            prompts=prompts,
-            encoded=encoded,
-            pretrain=_pretrain(policy, settings, context),
-            algorithm=algorithm,
-            settings=settings,
-            folder=context.out,
-            seed=context.seed,
-            progress=context.progress,
-            say=context.say,
-            engine=engine,
-        )
+        given = {"prompts": prompts, "encoded": encoded, "engine": engine}
+        task = _task(algorithm, settings, context, policy, reward=scorer, reward_model=reward, **given)
         try:
             figures, roles = train(task)
         except Pending as pending:
@@ -105,12 +92,16 @@ def _run_scored(algorithm: Algorithm, settings: Any, context: Context) -> Metric
         )
     policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
     examples = scored_examples(policy, read_completions(settings.data), settings.data)
-    task = OnPolicyTask(
+    nothing = {"reward": None, "reward_model": None, "prompts": (), "encoded": ()}
+    task = _task(algorithm, settings, context, policy, scored=examples, **nothing)
+    figures, roles = train(task)
+    return _saved(algorithm, settings, context, policy, roles, figures)
+
+
+def _task(algorithm: Algorithm, settings: Any, context: Context, policy: Policy, **given: Any) -> OnPolicyTask:
+    """A training of the policy in the stage's folder; ``given``: what it learns from."""
+    return OnPolicyTask(
         policy=policy,
-        reward=None,
-        reward_model=None,
-        prompts=(),
-        encoded=(),
         pretrain=_pretrain(policy, settings, context),
         algorithm=algorithm,
         settings=settings,
@@ -118,10 +109,8 @@ def _run_scored(algorithm: Algorithm, settings: Any, context: Context) -> Metric
         seed=context.seed,
         progress=context.progress,
         say=context.say,
-        scored=examples,
+        **given,
     )
-    figures, roles = train(task)
-    return _saved(algorithm, settings, context, policy, roles, figures)
 
 
 def _saved(
