@@ -136,12 +136,21 @@ def _load(
 @cli.command()
 @_recipe_options
 @click.option("--wait", is_flag=True, help="Serve what people answer in, and go on when their answers are in.")
-def run(recipe: str, from_manifest: bool, **options: Any) -> None:
+@click.option(
+    "--nproc",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that run the stages that train together: one for each GPU, or for some cores.",
+)
+def run(recipe: str, from_manifest: bool, nproc: int, **options: Any) -> int | None:
     """Run a recipe; again = go on where it stopped."""
     loaded = _load(recipe, from_manifest=from_manifest, **options)
     from assent.pipeline.plan import plan as make_plan
 
     make_plan(loaded)  # a missing input is told before anything heavy is imported
+    if nproc > 1 and not _launched():
+        return _launch(nproc)
     from assent.pipeline.run import run_recipe
 
     folder = run_recipe(loaded)
@@ -152,6 +161,7 @@ def run(recipe: str, from_manifest: bool, **options: Any) -> None:
         click.echo(compared(manifest, folder / manifest.stage))
     page = folder / "report.html"
     click.echo(f"report: {page}" if page.exists() else f"run: {folder}")
+    return None
 
 
 @cli.command()
@@ -299,10 +309,24 @@ def schema() -> None:
 # --- running and failing ---------------------------------------------------------------------------------------------
 
 
-def _run_stage(kind: str, settings: dict[str, Any], out: str, seed: int, overwrite: bool) -> None:
-    from assent.pipeline.run import run_stage
+def _run_stage(kind: str, settings: dict[str, Any], out: str, seed: int, overwrite: bool, nproc: int) -> int | None:
+    from assent.pipeline.run import run_stage, stage_spec
 
+    if nproc > 1 and not _launched():
+        stage_spec(kind, settings, seed)  # a mistake is told before anything is started
+        return _launch(nproc)
     run_stage(kind, settings, out, seed=seed, overwrite=overwrite)
+    return None
+
+
+def _launched() -> bool:
+    """Whether a launcher (``torchrun``, or ``--nproc``) started this process as one of several."""
+    return "RANK" in os.environ and bool(import_module("assent.pipeline.ranks").launched())
+
+
+def _launch(nproc: int) -> int:
+    """This very command line in several processes."""
+    return import_module("assent.pipeline.ranks").launch(click.get_current_context().find_root().obj, nproc)
 
 
 def _json(value: Any) -> str:
@@ -311,8 +335,21 @@ def _json(value: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    if not _launched():
+        return _main(arguments)
+    ranks = import_module("assent.pipeline.ranks")
+    if ranks.follows():
+        return ranks.follow()
     try:
-        return int(cli.main(arguments, prog_name="assent", standalone_mode=False) or 0)
+        return _main(arguments)
+    finally:
+        ranks.dismiss()
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return int(cli.main(given, prog_name="assent", standalone_mode=False, obj=given) or 0)
     except click.UsageError as error:
         verb = error.ctx.command_path if error.ctx else "assent"
         return _say(f"{error.format_message().rstrip('.')} (see '{verb} --help')", 2)

@@ -91,7 +91,7 @@ def test_a_command_line_parses_and_its_settings_pass(line):
     if words[0] not in cli.commands:  # a stage alone: its own settings are checked too
         checked: list[str] = []
 
-        def check(kind: str, settings: Mapping[str, Any], out: str, seed: int, overwrite: bool) -> None:
+        def check(kind: str, settings: Mapping[str, Any], out: str, seed: int, overwrite: bool, nproc: int) -> None:
             stage_spec(kind, settings, seed)
             checked.append(kind)
 

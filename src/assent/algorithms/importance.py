@@ -26,9 +26,13 @@ _PART = "policy"
 
 def importance(batch: Batch, limit: float, *, sequences: bool = False) -> Tensor:
     """min(pi_old / pi_sampled, limit) of each token [B, T], or of each completion [B]; 1 outside completions."""
+    return _ratios(batch, sequences).clamp(max=limit)
+
+
+def _ratios(batch: Batch, sequences: bool) -> Tensor:
     old, sampled, mask = batch["old_logprobs"], batch["engine_logprobs"], batch.completion_mask
     change = sequence_log_ratio(old, sampled, mask) if sequences else log_ratio(old, sampled) * mask
-    return change.exp().clamp(max=limit)
+    return change.exp()
 
 
 def corrected(algorithm: Algorithm, limit: float) -> Algorithm:
@@ -38,11 +42,12 @@ def corrected(algorithm: Algorithm, limit: float) -> Algorithm:
     """
 
     def prepare(batch: Batch, settings: Any, state: State) -> tuple[Batch, State, Figures]:
-        tokens = batch.completion_mask
-        weights = importance(batch, limit)[tokens]
-        above = (log_ratio(batch["old_logprobs"], batch["engine_logprobs"])[tokens].exp() > limit).to(weights.dtype)
+        ratios = _ratios(batch, sequences=False)[batch.completion_mask]
         prepared, after, figures = algorithm.prepare(batch, settings, state)
-        found = {"importance_weight": float(weights.mean()), "importance_truncated": float(above.mean())}
+        found = {
+            "importance_weight": float(ratios.clamp(max=limit).mean()),
+            "importance_truncated": float((ratios > limit).to(ratios.dtype).mean()),
+        }
         return prepared, after, {**figures, **found}
 
     def weights(batch: Batch, settings: Any) -> Mapping[str, Part]:

@@ -58,24 +58,8 @@ class RayReward:
         asked = [([prompts[i] for i in places], [completions[i] for i in places]) for places in portions if places]
         found: list[Scores] = self.pool.run("score", (), asked)
         order = list(chain(*portions))
-        return joined(found).select(sorted(range(len(order)), key=order.__getitem__))
+        return Scores.joined(found).select(sorted(range(len(order)), key=order.__getitem__))
 
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
-
-
-def joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of several portions behind one another; what not all of them tell is left out."""
-    starts = [sum(len(part.values) for part in parts[:i]) for i in range(len(parts))]
-    names = [name for name in (parts[0].parts if parts else ()) if all(name in part.parts for part in parts)]
-    spreads = [part.uncertainty for part in parts if part.uncertainty is not None]
-    costs = [part.costs for part in parts if part.costs is not None]
-    unscored = {start + i: why for start, part in zip(starts, parts, strict=True) for i, why in part.unscored.items()}
-    return Scores(
-        values=tuple(chain(*(part.values for part in parts))),
-        parts={name: tuple(chain(*(part.parts[name] for part in parts))) for name in names},
-        uncertainty=tuple(chain(*spreads)) if parts and len(spreads) == len(parts) else None,
-        unscored=unscored,
-        costs=tuple(chain(*costs)) if parts and len(costs) == len(parts) else None,
-    )

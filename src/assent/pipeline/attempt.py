@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,10 @@ class Attempt:
             settings = make_settings(stage.Settings, values, f"{spec.where}, {spec.title}")
             context = Context(self.partial, spec.seed, self.progress, self.say, self.run_dir)
             publish.warn_early(spec, self.say)
-            metrics = stage.run(settings, context)
+            ranks = import_module(
+                "assent.pipeline.ranks"
+            )  # by name: it may import torch, and the command line must not
+            metrics = ranks.run_together(stage, settings, values, f"{spec.where}, {spec.title}", context)
             return metrics, time.monotonic() - started
         except Exception as error:
             if not isinstance(error, (Waiting, NonFiniteError)):  # the one goes on, the other saved its batch

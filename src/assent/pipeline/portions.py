@@ -15,7 +15,9 @@ _FILE = "portions.jsonl"
 class Portions:
     """The portions of one stage, in its unfinished folder ``out``; one that is torn or was edited is made again."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, writes: bool = True) -> None:
+        """``writes``: whether this process keeps them, and not another that makes the same ones."""
+        self._writes = writes
         self._path = out / CHECKPOINTS / _FILE
         self._done: dict[str, Any] = {}
         for row in read_jsonl(self._path):
@@ -26,7 +28,8 @@ class Portions:
         """The portion of this name as plain JSON types: as it was kept, or made now and on the disk on return."""
         if name not in self._done:
             value = make()
-            self._path.parent.mkdir(exist_ok=True)
-            append_jsonl(self._path, {"portion": name, "value": value, "digest": digest_json([name, value])})
+            if self._writes:
+                self._path.parent.mkdir(exist_ok=True)
+                append_jsonl(self._path, {"portion": name, "value": value, "digest": digest_json([name, value])})
             self._done[name] = value
         return self._done[name]

@@ -38,6 +38,8 @@ class StageSchema:
     required: frozenset[str]
     definitions: Mapping[str, Any]
     """What ``#/$defs/...`` in the properties points at."""
+    trains: bool = False
+    """Whether several processes can run it together."""
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -73,6 +75,7 @@ def from_table(table: Mapping[str, Any]) -> dict[str, StageSchema]:
             summary=entry["summary"],
             version=entry["version"],
             verb=entry["verb"],
+            trains=entry["trains"],
             properties=entry["settings"].get("properties", {}),
             required=frozenset(entry["settings"].get("required", ())),
             definitions=entry["settings"].get("$defs", {}),
@@ -99,6 +102,7 @@ def generate() -> dict[str, Any]:
             "summary": stage.summary,
             "version": stage.version,
             "verb": stage.verb,
+            "trains": stage.trains,
             "settings": _without_titles(stage.Settings.model_json_schema()),
         }
     return {"stages": stages}

@@ -69,3 +69,5 @@ class Stage:
     version: int = 1
     verb: bool = True
     """Whether the command line offers this stage alone: ``assent KIND --data ... --out ...``."""
+    trains: bool = False
+    """Whether several processes can run it together, each its share; any other stage the first runs alone."""

@@ -14,24 +14,24 @@ from assent.pipeline.overrides import typed_value
 
 _TYPES = {"string": "TEXT", "integer": "INTEGER", "number": "NUMBER", "array": "LIST", "object": "MAPPING"}
 _INPUTS = {"model": "FOLDER|HUB", "data": "PATH|HUB", "folder": "FOLDER", "store": "STORE", "code": "FUNCTION"}
-_OWN = frozenset({"out", "overwrite", "seed"})
+_OWN = frozenset({"out", "overwrite", "seed", "nproc"})
 """Options that every verb has; a setting of such a name is only reached from a recipe."""
 
-Runner = Callable[[str, dict[str, Any], str, int, bool], None]
+Runner = Callable[[str, dict[str, Any], str, int, bool, int], int | None]
 
 
 def stage_command(kind: str, runner: Runner) -> click.Command:
-    """The verb of a kind.  ``runner`` gets kind, settings given, ``--out``, ``--seed`` and ``--overwrite``."""
+    """The verb of a kind.  ``runner`` gets kind, settings, ``--out``, ``--seed``, ``--overwrite`` and ``--nproc``."""
     stage = schema.stage_schemas()[kind]
     options = {name: item for name, item in _flattened(stage).items() if name not in _OWN}
 
-    def callback(out: str, seed: int, overwrite: bool, **given: Any) -> None:
+    def callback(out: str, seed: int, overwrite: bool, nproc: int = 1, **given: Any) -> int | None:
         settings: dict[str, Any] = {}
         for name, item in options.items():
             value = given[_variable(name)]
             if value not in (None, ()):
                 _put(settings, name.split("."), _parsed(name, value, item, stage))
-        runner(kind, settings, out, seed, overwrite)
+        return runner(kind, settings, out, seed, overwrite, nproc)
 
     required = [name for name in options if name in stage.required]
     ordered = [*required, *(name for name in options if name in stage.inputs and name not in required)]
@@ -46,7 +46,20 @@ def stage_command(kind: str, runner: Runner) -> click.Command:
         click.Option(["--seed"], type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all chance."),
         click.Option(["--overwrite"], is_flag=True, help="Replace what is in --out."),
     ]
+    if stage.trains:
+        params.append(nproc_option())
     return click.Command(kind, callback=callback, params=params, help=stage.summary + ".", short_help=stage.summary)
+
+
+def nproc_option() -> click.Option:
+    """``--nproc``, of every command that trains."""
+    return click.Option(
+        ["--nproc"],
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes that train together, each its share of every batch: one for each GPU, or for some cores.",
+    )
 
 
 def _flattened(stage: schema.StageSchema) -> dict[str, Mapping[str, Any]]:

@@ -246,6 +246,15 @@ def models_in(source: RewardSource) -> list[ModelReward]:
     return [model for each in inner for model in models_in(each)]
 
 
+def only_models(source: RewardSource) -> bool:
+    """Whether reward models are all that a source asks: then a completion's score hangs on nothing but itself."""
+    if isinstance(source, Ensemble):
+        return all(only_models(member) for member in source.members)
+    if isinstance(source, Combined):
+        return all(only_models(each.source) for each in source.sources.values())
+    return isinstance(source, ModelReward)
+
+
 def whitened(
     sources: Mapping[str, Named], prompts: Sequence[Prompt], completions: Sequence[Completion]
 ) -> dict[str, Named]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import Any, Protocol, runtime_checkable
 
 from assent.errors import DataError
@@ -31,6 +32,26 @@ class Scores:
         why = {new: self.unscored[old] for new, old in enumerate(places) if old in self.unscored}
         costs = None if self.costs is None else tuple(self.costs[i] for i in places)
         return Scores(tuple(self.values[i] for i in places), kept, spread, why, costs)
+
+    @staticmethod
+    def joined(portions: Sequence[Scores]) -> Scores:
+        """The scores of several portions behind one another; what not all of them tell is left out."""
+        starts = accumulate((len(scores.values) for scores in portions), initial=0)
+        failed = zip(starts, (scores.unscored for scores in portions), strict=False)
+        names = [name for name in (portions[0].parts if portions else ()) if all(name in s.parts for s in portions)]
+        return Scores(
+            values=tuple(chain.from_iterable(scores.values for scores in portions)),
+            parts={name: tuple(chain.from_iterable(scores.parts[name] for scores in portions)) for name in names},
+            uncertainty=_all_of([scores.uncertainty for scores in portions]),
+            unscored={start + i: why for start, unscored in failed for i, why in unscored.items()},
+            costs=_all_of([scores.costs for scores in portions]),
+        )
+
+
+def _all_of(columns: Sequence[tuple[float, ...] | None]) -> tuple[float, ...] | None:
+    """One behind another where each is there."""
+    there = [column for column in columns if column is not None]
+    return tuple(chain.from_iterable(there)) if there and len(there) == len(columns) else None
 
 
 class RewardSource(Protocol):
@@ -65,6 +86,10 @@ class Pending(Exception):
         """``message`` says how many answers are missing and where to give them."""
         super().__init__(message)
         self.question_ids = tuple(question_ids)
+
+    def __reduce__(self) -> tuple[type[Pending], tuple[tuple[str, ...], str]]:
+        """Pickled by its own arguments, to be told to another process."""
+        return type(self), (self.question_ids, str(self))
 
 
 class Unscored(Exception):

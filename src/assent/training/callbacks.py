@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from assent.errors import RunError
-from assent.models.adapters import load_trained_state, trained_state
 from assent.runs.folder import sync_folder
+from assent.training import distributed
 from assent.training.checkpoint import link_or_copy
 from assent.training.roles import Roles
+from assent.training.sharding import full_weights, load_full_weights
 from assent.training.timing import Phase, as_row
 
 _BEST = "best.pt"
@@ -46,6 +47,9 @@ class StepEvent:
 class Callback:
     """Called after each step.  What it carries from step to step is checkpointed with the weights."""
 
+    everywhere = False
+    """Of several processes that train together, whether each calls it; else the first alone does."""
+
     def start(self, step: int) -> None:
         """Called once before the first step, with the steps already done (0, or where a checkpoint left off)."""
 
@@ -73,12 +77,21 @@ class Callback:
         """Take up a state, whose files lie in ``folder``."""
 
 
+class Absent(Callback):
+    """Stands where another process has a callback."""
+
+    def after_step(self, event: StepEvent) -> bool:
+        return False
+
+
 class Evaluation(Callback):
     """Evaluates every ``every`` steps, keeps the best weights and stops early.
 
     ``evaluate`` returns figures without side effects; ``metric`` names the one that decides.  The best weights are
     written to ``checkpoints/best.pt``, are part of every checkpoint, and are loaded back by :meth:`load_best`.
     """
+
+    everywhere = True
 
     def __init__(
         self,
@@ -112,7 +125,9 @@ class Evaluation(Callback):
             self.best, self.best_step, self.waited = value, event.step, 0
             self.best_figures = self.last
             if self.keep_best:
-                _write_weights(self.best_file, event.roles)
+                weights = {name: full_weights(module) for name, module in event.roles.trained.items()}
+                if distributed.is_main():
+                    _write_weights(self.best_file, weights)
             return False
         self.waited += 1
         return self.patience is not None and self.waited >= self.patience
@@ -120,8 +135,10 @@ class Evaluation(Callback):
     def load_best(self, roles: Roles) -> None:
         """Put the best weights back into the models, if any were kept."""
         if self.keep_best and self.best is not None:
+            distributed.barrier()  # the first process may still be writing them
             for name, weights in torch.load(self.best_file, weights_only=True).items():
-                load_trained_state(roles.trained[name], weights)
+                load_full_weights(roles.trained[name], weights)
+            distributed.barrier()  # it may be deleted from here on
 
     def state(self) -> dict[str, Any]:
         return {
@@ -140,7 +157,8 @@ class Evaluation(Callback):
         self.best, self.best_step, self.waited = state["best"], state["best_step"], state["waited"]
         self.best_figures = state["best_figures"]
         self.last, self.last_step = state["last"], state["last_step"]
-        for name, file in self.files().items():  # what is there may be the best of a step that is done again
+        files = self.files() if distributed.is_main() else {}
+        for name, file in files.items():  # what is there may be the best of a step that is done again
             aside = file.with_suffix(".tmp")
             aside.unlink(missing_ok=True)
             link_or_copy(folder / name, aside)
@@ -248,12 +266,12 @@ class ShowProgress(Callback):
         self.progress.stop()
 
 
-def _write_weights(path: Path, roles: Roles) -> None:
+def _write_weights(path: Path, weights: Mapping[str, Any]) -> None:
     path.parent.mkdir(exist_ok=True)
     aside = path.with_suffix(".tmp")
     aside.unlink(missing_ok=True)  # a kill may have left it as another name of a checkpoint's file
     with open(aside, "wb") as file:
-        torch.save({name: trained_state(module) for name, module in roles.trained.items()}, file)
+        torch.save(weights, file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)

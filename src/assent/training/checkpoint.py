@@ -54,13 +54,17 @@ class Saver:
         files: Mapping[str, Path],
         name: str = "",
         logs: Sequence[Path] = (),
+        beside: Callable[[Path], None] | None = None,
     ) -> None:
         """Copy the state, link the files, and let the thread write them.  The state may change once this returns.
 
         ``logs``: files that grow beside the checkpoints; what is in them now is on the disk before this one is whole.
+        ``beside`` writes files of its own into the folder that it is given, now.
         """
         self.wait()
         aside = make_aside(self.folder, name or name_of(step), files)
+        if beside is not None:
+            beside(aside)
         copied = self._flattener.flattened(state)
         self._writing = self._thread.submit(write_checkpoint, aside, step, copied, self.keep, logs)
         self.begun_at = step
@@ -148,9 +152,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
     found: Checkpoint | None = None
     for path in reversed(_complete(folder)):
         try:
-            step = _checked_step(path)
-            flat = torch.load(path / _STATE, weights_only=True, map_location="cpu", mmap=True)  # held once, not twice
-            found = Checkpoint({"step": step, **unflattened(flat)}, path)
+            found = load(path, _checked_step(path))
             break
         except Exception as error:  # of bytes that were edited a reader may say anything
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -164,6 +166,12 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
         else:
             path.unlink()
     return found
+
+
+def load(path: Path, step: int) -> Checkpoint:
+    """A checkpoint that is known to be whole."""
+    flat = torch.load(path / _STATE, weights_only=True, map_location="cpu", mmap=True)  # held once, not twice
+    return Checkpoint({"step": step, **unflattened(flat)}, path)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

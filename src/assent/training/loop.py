@@ -11,19 +11,22 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from assent.algorithms.base import State
 from assent.algorithms.batch import Batch
 from assent.errors import NonFiniteError
 from assent.models.adapters import load_trained_state, trained_state
 from assent.rewards.source import Pending
-from assent.training.callbacks import Callback, StepEvent
-from assent.training.checkpoint import Saver, load_newest, name_of
-from assent.training.gradient import Sums, accumulate, add_means, microbatch_rows
+from assent.training import distributed, sharding
+from assent.training.callbacks import Absent, Callback, StepEvent
+from assent.training.checkpoint import Saver, load, load_newest, name_of
+from assent.training.gradient import Sums, accumulate, add_means, idle, microbatch_rows
 from assent.training.memory import TokenBudget
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, place_epsilon, schedule
@@ -62,14 +65,17 @@ class Training:
         """The step after ``self.step``, once its batches are made."""
         self.phases: dict[str, Phase] = {}
         """Of the last step."""
-        self.budget = TokenBudget(self.loop.token_budget, self.say)
+        self.budget = TokenBudget(self.loop.token_budget, self.say, sharding.is_sharded(self.roles))
         self.saver = Saver(self.folder / "checkpoints", self.loop.save_total_limit)
+        if not distributed.is_main():
+            self.callbacks = [callback if callback.everywhere else Absent() for callback in self.callbacks]
         use_deterministic_kernels(self.loop.deterministic)
 
     def run(self) -> None:
         """Train to ``total_steps`` or until a callback stops the run.
 
-        Ctrl-C and SIGTERM save first: at once while a batch is being made, else after the update at work.
+        Ctrl-C and SIGTERM save first: at once while a batch is being made, else after the update at work.  Several
+        processes that train together stop after the same update, also where one was making a batch.
         """
         self.restore()
         for callback in self.callbacks:
@@ -87,10 +93,13 @@ class Training:
                 seconds = time.perf_counter() - begun
                 event = StepEvent(self.step, self.total_steps, figures, seconds, tokens, self.roles, self.phases)
                 done = sum(callback.after_step(event) for callback in self.callbacks) > 0  # every one is called
+                done = distributed.any_of(done)
                 due = self.step % (self.loop.save_steps - early) == 0 and self.step < self.total_steps and not done
-                if stop.asked or due:
+                asked = stop.agreed()
+                if asked or due:
                     self.begin_saving()
-                stop.raise_if_asked()
+                if asked:
+                    raise KeyboardInterrupt
 
     def one_step(self, stop: StopAsked | None = None) -> tuple[dict[str, float], int]:
         """One batch of each objective and its updates; the figures, and the real tokens of the batches.
@@ -108,9 +117,9 @@ class Training:
         planned = list(zip(*parts, strict=True))
         enough = False
         while made.updates < len(planned) and not enough:
-            if stop is not None and stop.asked:
+            if stop is not None and stop.agreed():
                 self.begin_saving()
-                stop.raise_if_asked()
+                raise KeyboardInterrupt
             enough = self._one_update(planned[made.updates], made.sums, made.figures)
             made.updates += 1
         figures = made.figures | means(made.sums)
@@ -128,8 +137,9 @@ class Training:
         figures: dict[str, float] = {"learning_rate": self.optim.learning_rate * factor}
         prepared: list[Batch] = []
         states: list[State] = []
+        alone = distributed.size() == 1
         try:
-            with contextlib.nullcontext() if stop is None else stop.at_once():
+            with stop.at_once() if stop is not None and alone else contextlib.nullcontext():
                 for objective, state in zip(self.objectives, self.states, strict=True):
                     batch, found = objective.source.batch(self.step)
                     with phase("columns"):
@@ -140,7 +150,7 @@ class Training:
                     prepared.append(batch)
                     states.append(state)
         except (KeyboardInterrupt, Pending) as stopped:
-            if stop is not None:
+            if stop is not None and (alone or isinstance(stopped, Pending)):
                 restore_generators(before)
                 self.begin_saving()
                 if isinstance(stopped, Pending):
@@ -172,15 +182,18 @@ class Training:
             module.zero_grad(set_to_none=True)
         fail = self._stop_non_finite
         with phase("gradient"):
-            return [
+            found = [
                 accumulate(o.algorithm, o.settings, o.coefficient, self.roles, batch, tokens, fail)
                 for o, batch in zip(self.objectives, batches, strict=True)
             ]
+            distributed.sum_gradients(self.roles.trained.values())
+            return [distributed.sum_means(sums, self.roles.device) for sums in found]
 
     def _update(self, batches: Sequence[Batch]) -> float:
         norms: list[float] = []
         for name, optimizer in self.optimizers.items():
             norm = torch.nn.utils.clip_grad_norm_(self.roles.trained[name].parameters(), self.optim.max_grad_norm)
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             if not bool(torch.isfinite(norm)):
                 self._stop_non_finite(f"the gradient of the {name} is not finite", batches)
             norms.append(float(norm))
@@ -203,16 +216,26 @@ class Training:
         self.saver.wait()
 
     def begin_saving(self) -> None:
-        """The same, beside what comes next; :attr:`saver` can be waited for."""
+        """The same, beside what comes next; :attr:`saver` can be waited for.  The first of several processes writes."""
+        distributed.check_equal(self.roles.trained)
+        shards = partial(sharding.save_shards, self.roles, self.optimizers)
+        if not distributed.is_main():
+            if sharding.is_sharded(self.roles):
+                shards(None)
+            return
         files = {name: path for callback in self.callbacks for name, path in callback.files().items()}
         logs = [path for callback in self.callbacks for path in callback.logs()]
         updates = self.unfinished.updates if self.unfinished else 0
-        self.saver.begin(self.step, self._state(), files, name_of(self.step, updates), logs)
+        beside = shards if sharding.is_sharded(self.roles) else None
+        self.saver.begin(self.step, self._state(), files, name_of(self.step, updates), logs, beside)
 
     def _state(self) -> dict[str, Any]:
+        """All but what is in shards, which each process writes itself."""
+        apart = sharding.sharded_roles(self.roles)
+        whole = {name: module for name, module in self.roles.trained.items() if name not in apart}
         return {
-            "weights": {name: trained_state(module) for name, module in self.roles.trained.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "weights": {name: trained_state(module) for name, module in whole.items()},
+            "optimizers": {name: o.state_dict() for name, o in self.optimizers.items() if name not in apart},
             "states": [dict(state) for state in self.states],
             "callbacks": [callback.state() for callback in self.callbacks],
             "generators": generator_states(),
@@ -223,15 +246,21 @@ class Training:
 
     def restore(self) -> None:
         """Go on from the newest checkpoint of the folder, or begin."""
-        found = load_newest(self.saver.folder, self.say)
+        found = load_newest(self.saver.folder, self.say) if distributed.is_main() else None
+        place = distributed.broadcast(found and (found.folder, int(found.state["step"])))
+        if found is None and place is not None:
+            found = load(*place)
         if found is None:
             seed_all(self.seed)
             return
         saved = found.state
         for name, weights in saved["weights"].items():
             load_trained_state(self.roles.trained[name], weights)
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
+        for name, optimizer in saved["optimizers"].items():
+            self.optimizers[name].load_state_dict(optimizer)
+        if sharding.is_sharded(self.roles):
+            begun = saved["step"] or (saved["unfinished"] or {}).get("updates")
+            sharding.load_shards(self.roles, self.optimizers if begun else {}, found.folder)
         self.states = list(saved["states"])
         for callback, state in zip(self.callbacks, saved["callbacks"], strict=True):
             callback.restore(state, found.folder)
@@ -247,16 +276,27 @@ class Training:
 
 
 def annotate(batch: Batch, needs: frozenset[str], roles: Roles, token_budget: int) -> Batch:
-    """The batch with the columns among ``needs`` that models give, computed without gradient."""
+    """The batch with the columns among ``needs`` that models give, computed without gradient.
+
+    Each of several processes computes those of its share, and adds the others' to zeros.
+    """
     wanted = [name for name in _COMPUTED if name in needs]
     if not wanted:
         return batch
     made = {name: torch.zeros(batch.tokens.shape, device=batch.tokens.device) for name in wanted}
-    for rows in microbatch_rows(batch, token_budget, roles.unpadded):
+    shares = distributed.row_shares(batch)
+    plans = [microbatch_rows(batch.select(share), token_budget, roles.unpadded) for share in shares]
+    for rows in plans[distributed.rank()]:
+        rows = shares[distributed.rank()][rows]
         micro = batch.select(rows)
         for name in wanted:
             made[name][rows, : micro.tokens.shape[1]] = roles.column(name, micro).float()
-    return batch.with_columns(**made)
+    if sharding.is_sharded(roles):
+        for _ in range(max(map(len, plans)) - len(plans[distributed.rank()])):
+            for name in wanted:
+                roles.column(name, idle(batch))
+        sharding.rest(roles.policy, roles.reference, roles.critic)
+    return batch.with_columns(**{name: distributed.all_sum(column) for name, column in made.items()})
 
 
 def means(sums: Sums) -> dict[str, float]:

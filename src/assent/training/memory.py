@@ -17,8 +17,9 @@ _HOST = ("can't allocate memory", "not enough memory", "Cannot allocate memory")
 class TokenBudget:
     """The padded tokens of a microbatch; halved, and the work done again, when memory runs out."""
 
-    def __init__(self, tokens: int, say: Callable[[str], None]) -> None:
-        self.tokens, self.say = tokens, say
+    def __init__(self, tokens: int, say: Callable[[str], None], together: bool = False) -> None:
+        """``together``: processes work pass by pass together, so that none can begin again alone."""
+        self.tokens, self.say, self.together = tokens, say, together
 
     def within(self, work: Callable[[int], T], longest: int) -> T:
         """``work(tokens)``, from the start each time.  ``longest``: the row that no budget can split.
@@ -31,6 +32,11 @@ class TokenBudget:
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
                     raise
+                if self.together:
+                    raise RunError(
+                        "out of memory in one of the processes that hold the model in shards; lower token_budget, or "
+                        "take more processes"
+                    ) from error
                 if self.tokens <= longest:
                     raise RunError(
                         f"out of memory for a single row of {longest} tokens; shorten the rows (max_length, "

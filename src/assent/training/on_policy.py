@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,11 +26,14 @@ from assent.rollout.plain import local_engine
 from assent.rollout.settings import SamplingOptions
 from assent.training.callbacks import Callback, MetricsLog, ShowProgress
 from assent.training.critic import start_critic
+from assent.training.distributed import join, size
 from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
 from assent.training.rollouts import OnUnscored, RolloutSource
+from assent.training.sharding import Sharding
+from assent.training.shared import share_engine, share_reward
 from assent.training.snapshots import Snapshots
 from assent.training.sources import DatasetSource, Example, Source
 from assent.training.supervised import enable_checkpointing
@@ -152,9 +157,11 @@ def encode_prompts(
 
 def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
     """Train, and return the figures of the last steps (their mean over a tenth of the run) and the models."""
+    join()
     settings: OnPolicySettings = task.settings
     roles = make_roles(task)
-    source = _scored_source(task, roles) if task.scored else _rollouts(task, roles)
+    sharding = Sharding(roles) if settings.sharding == "fsdp" else None
+    source = _scored_source(task, roles) if task.scored else _rollouts(task, roles, sharding)
     window = _RecentMean(max(1, settings.max_steps // 10))
     shown = ShowProgress(task.progress, task.algorithm.name, SHOWN)
     callbacks: list[Callback] = [
@@ -164,9 +171,12 @@ def train(task: OnPolicyTask) -> tuple[dict[str, float], Roles]:
         shown,
     ]
     if settings.snapshot_steps is not None:
-        snapshots = Snapshots(task.policy, task.folder, settings.snapshot_steps, task.algorithm.name, settings.merge)
-        callbacks.append(snapshots)
+        whole = nullcontext if sharding is None else partial(sharding.whole, "policy")
+        every, name = settings.snapshot_steps, task.algorithm.name
+        callbacks.append(Snapshots(task.policy, task.folder, every, name, settings.merge, whole))
     make_training(task, roles, source, callbacks).run()
+    if sharding is not None:
+        sharding.end()
     return window.means(), roles
 
 
@@ -180,14 +190,17 @@ def _scored_source(task: OnPolicyTask, roles: Roles) -> DatasetSource:
     return source
 
 
-def _rollouts(task: OnPolicyTask, roles: Roles) -> RolloutSource:
+def _rollouts(task: OnPolicyTask, roles: Roles, sharding: Sharding | None) -> RolloutSource:
     settings: OnPolicySettings = task.settings
     assert task.reward is not None, "rollouts need a source of rewards"
+    if task.engine is not None and size() > 1:
+        raise RecipeError("workers on a cluster serve a training of one process; leave out --nproc, or cluster")
+    engine: Engine = task.engine or local_engine(task.policy, settings.slots, options=settings)
     source = RolloutSource(
         task.prompts,
         task.encoded,
-        task.engine or local_engine(task.policy, settings.slots, options=settings),
-        task.reward,
+        share_engine(engine if sharding is None else sharding.engine(engine)),
+        share_reward(task.reward),
         settings.sampling(task.seed),
         rollouts=settings.batch_size,
         samples_per_prompt=settings.samples_per_prompt,
@@ -311,6 +324,8 @@ def _pretrain_objective(task: OnPolicyTask, roles: Roles) -> list[Objective]:
 
 class _RecentMean(Callback):
     """Callback: the mean of each figure over the last ``width`` steps."""
+
+    everywhere = True
 
     def __init__(self, width: int) -> None:
         self.width = width

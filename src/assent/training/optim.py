@@ -55,6 +55,9 @@ class LoopSettings(Settings):
     """The project (experiment) that the run belongs to there."""
     run_name: str | None = Field(default=None, json_schema_extra={"identity": False})
     """What the run is called there; unset = the run's folder and the stage."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """What each of several processes holds: all weights; or, for a model too large for one, its shards of weights,
+    gradients and optimiser state (FSDP)."""
     deterministic: bool = False
     """On a GPU, only kernels that give the same bits each time, so that resume is exact there too; slower.  On a CPU it
     always is."""

@@ -9,6 +9,8 @@ from collections.abc import Generator
 from types import FrameType, TracebackType
 from typing import Any
 
+from assent.training import distributed
+
 
 class StopAsked:
     """Within the ``with`` block the first signal only sets ``asked``; a second one interrupts at once."""
@@ -38,6 +40,10 @@ class StopAsked:
             yield
         finally:
             self._at_once = False
+
+    def agreed(self) -> bool:
+        """Whether a signal came, to any of the processes that train together: all hear the same answer."""
+        return distributed.any_of(self.asked)
 
     def raise_if_asked(self) -> None:
         if self.asked:

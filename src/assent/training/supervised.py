@@ -15,11 +15,13 @@ from assent.algorithms.base import Algorithm
 from assent.data.microbatch import epoch_order
 from assent.errors import RecipeError
 from assent.training.callbacks import Evaluation, MetricsLog, ShowProgress
-from assent.training.gradient import Sums, add_means, microbatch_rows
+from assent.training.distributed import join, rank, row_shares, sum_means
+from assent.training.gradient import Sums, add_means, idle, microbatch_rows
 from assent.training.loop import Training, annotate, means
 from assent.training.objective import Objective
 from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
 from assent.training.roles import Roles
+from assent.training.sharding import Sharding, is_sharded, rest
 from assent.training.sources import DatasetSource, Example, collate, longest_row, with_mismatched
 from assent.training.trackers import Trackers
 
@@ -89,11 +91,13 @@ def split_examples(examples: list[Example], share: float, seed: int) -> tuple[li
 
 def train(task: Task) -> dict[str, float]:
     """Train, and return the figures of the last step and of the last (or best) evaluation."""
+    join()
     settings: DatasetSettings = task.settings
     roles, device = task.roles, task.roles.device
     roles.bf16 = settings.dtype == "bfloat16"
     enable_checkpointing(roles, settings.gradient_checkpointing)
     roles.use_packing(settings.packing)
+    sharding = Sharding(roles) if settings.sharding == "fsdp" else None
     mismatched = "mismatched" in task.algorithm.needs
     source = DatasetSource(task.examples, settings.batch_size, task.seed, task.pad, device, mismatched=mismatched)
     if settings.batch_size > len(task.examples):
@@ -139,6 +143,8 @@ def train(task: Task) -> dict[str, float]:
     if evaluation:
         evaluation.load_best(roles)
         figures |= evaluation.best_figures if settings.load_best_model_at_end else evaluation.last
+    if sharding is not None:
+        sharding.end()
     return figures
 
 
@@ -155,11 +161,18 @@ def evaluate_loss(task: Task) -> Mapping[str, float]:
     batch = collate(examples, task.pad, task.roles.device)
     batch = annotate(batch, algorithm.needs, task.roles, settings.token_budget)
     batch, _, figures = algorithm.prepare(batch, settings, algorithm.initial_state(settings))
-    for rows in microbatch_rows(batch, settings.token_budget, task.roles.unpadded):
-        micro = batch.select(rows)
+    shares = [batch.select(rows) for rows in row_shares(batch)]
+    plans = [microbatch_rows(share, settings.token_budget, task.roles.unpadded) for share in shares]
+    for rows in plans[rank()]:
+        micro = shares[rank()].select(rows)
         loss = algorithm.loss(task.roles.forward(micro, algorithm.outputs), micro, settings)
         add_means(sums, loss.metrics)
-    return {f"eval_{name}": value for name, value in {**figures, **means(sums)}.items()}
+    if is_sharded(task.roles):
+        for _ in range(max(map(len, plans)) - len(plans[rank()])):
+            task.roles.forward(idle(batch), algorithm.outputs)
+        rest(*task.roles.trained.values())
+    found = means(sum_means(sums, task.roles.device))
+    return {f"eval_{name}": value for name, value in {**figures, **found}.items()}
 
 
 def enable_checkpointing(roles: Roles, wanted: bool) -> None:

@@ -19,6 +19,7 @@ from assent.algorithms.batch import Batch
 from assent.models.cost import Cost
 from assent.models.scalar import Critic
 from assent.runs.machine import Peak, cpu_name, read_peak
+from assent.training.distributed import size
 from assent.training.objective import Objective
 from assent.training.roles import Roles
 
@@ -71,7 +72,7 @@ def as_row(phases: Mapping[str, Phase], roles: Roles) -> dict[str, dict[str, flo
     """For the timing log: seconds, tokens, FLOPs and, where the machine was measured, the share of its peak."""
     device = roles.device
     peak = _peak(torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name())
-    rate = None if peak is None else peak.bfloat16 if roles.bf16 else peak.float32
+    rate = None if peak is None else size() * (peak.bfloat16 if roles.bf16 else peak.float32)
     rows: dict[str, dict[str, float]] = {}
     for name, done in phases.items():
         row: dict[str, float] = {"seconds": round(done.seconds, 5)}

@@ -24,6 +24,7 @@ from assent.models.shared import Bases, train_adapter
 from assent.rewards.source import Scores
 from assent.rollout.plain import local_engine
 from assent.training.critic import CriticSettings
+from assent.training.distributed import join
 from assent.training.on_policy import (
     OnPolicySettings,
     OnPolicyTask,
@@ -33,6 +34,7 @@ from assent.training.on_policy import (
     room_for_prompts,
 )
 from assent.training.rollouts import collate_rollouts, step_seed, told_apart
+from assent.training.shared import share_engine
 from assent.types import Completion, Message, Prompt, short_id
 
 PromptLike = str | Prompt | Sequence[Mapping[str, str]]
@@ -48,7 +50,8 @@ class Trainer:
     ...     figures = trainer.step(batch, completions, [my_reward(c.text) for c in completions])
     >>> trainer.save("out/ppo")
 
-    ``step`` is one batch of rollouts: its advantages, and ``epochs`` x ``minibatches`` updates.  Settings are those of
+    ``step`` is one batch of rollouts: its advantages, and ``epochs`` x ``minibatches`` updates.
+    Under ``torchrun`` each process runs the same loop, with the same prompts and rewards.  Settings are those of
     ``assent ALGORITHM --help``; the learning rate is constant unless ``lr_scheduler_type`` says otherwise, and then
     ``max_steps`` must say how many steps there will be.
     """
@@ -70,6 +73,7 @@ class Trainer:
         ``reward_model`` is only for ``critic="reward"``.  Raises :class:`RecipeError` for a setting or an algorithm
         that is not there, :class:`ModelError` for a folder that is no model.
         """
+        join()
         self.algorithm = _on_policy(algorithm)
         # The batch is what step() is given; the setting only has to fit the others.
         least = int(settings.get("samples_per_prompt", 1)) * int(settings.get("minibatches", 1))
@@ -77,13 +81,15 @@ class Trainer:
         if settings["lr_scheduler_type"] != "constant" and "max_steps" not in settings:
             raise RecipeError(f"Trainer: lr_scheduler_type {settings['lr_scheduler_type']} needs max_steps")
         self.settings: Any = make_settings(_settings_of(self.algorithm), settings, "Trainer")
+        if self.settings.sharding != "none":
+            raise RecipeError("Trainer: sharding is for stages; a loop of one's own holds all weights (sharding: none)")
         if self.settings.staleness:
             raise RecipeError("Trainer: staleness is for stages that draw their own rollouts; leave it out")
         self.model = self._opened(model, seed)
         self.seed, self._base = seed, str(model) if isinstance(model, (str, Path)) else "a model in memory"
         self._given = _GivenBatch()
         self._drawn_at, self._draws = -1, 0
-        self._engine = local_engine(self.model, self.settings.slots, options=self.settings)
+        self._engine = share_engine(local_engine(self.model, self.settings.slots, options=self.settings))
         task = OnPolicyTask(
             policy=self.model,
             reward=_NoReward(),

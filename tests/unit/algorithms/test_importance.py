@@ -51,3 +51,7 @@ def test_the_mean_weight_and_the_share_that_was_truncated_are_logged():
     _, _, figures = algorithm.prepare(batch(), settings, algorithm.initial_state(settings))
     assert figures["importance_weight"] == pytest.approx((1 + 2 + 0.25) / 3)
     assert figures["importance_truncated"] == pytest.approx(1 / 3)
+    _, _, figures = corrected(load_algorithm("kl-control"), 3.5).prepare(
+        batch(), settings, algorithm.initial_state(settings)
+    )
+    assert figures["importance_truncated"] == 0.0

@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from assent.cluster import reward as reward_module
-from assent.cluster.reward import RayReward, joined
+from assent.cluster.reward import RayReward
 from assent.rewards.model import ModelReward
 from assent.rewards.rule import FunctionReward
 from assent.rewards.source import Scores, is_comparative
@@ -94,10 +94,10 @@ def test_workers_score_as_the_source_does(cluster: Any):
 def test_portions_behind_one_another():
     one = Scores((1.0, math.nan), {"a": (1.0, 2.0), "b": (0.0, 0.0)}, (0.1, 0.2), {1: "no"}, costs=(0.5, 0.6))
     other = Scores((3.0,), {"a": (3.0,)}, (0.3,), {0: "none"})
-    both = joined([one, other])
+    both = Scores.joined([one, other])
     assert both.values[::2] == (1.0, 3.0)
     assert both.parts == {"a": (1.0, 2.0, 3.0)}
     assert both.uncertainty == (0.1, 0.2, 0.3)
     assert both.unscored == {1: "no", 2: "none"}
     assert both.costs is None
-    assert joined([]) == Scores(())
+    assert Scores.joined([]) == Scores(())

@@ -21,7 +21,8 @@ IDS: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 2}
 
 
 def llama() -> Any:
-    return transformers.LlamaModel(transformers.LlamaConfig(**GROUPED, **IDS))
+    """With a padding token, whose embedding gets no gradient where it stands as a real token either."""
+    return transformers.LlamaModel(transformers.LlamaConfig(**GROUPED, **IDS, pad_token_id=5))
 
 
 def scaled_llama() -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_runs import on_rollouts, rollout_task, run_settings, supervised_task, train
+from torch.distributed.tensor import DTensor
 
 from assent.algorithms import ALGORITHMS
 from assent.errors import NonFiniteError
@@ -19,6 +20,8 @@ from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.roles import Roles
 from assent.training.rollouts import RolloutSource
+from assent.training.sharding import Sharding
+from assent.training.shared import share_engine, share_reward
 from assent.training.sources import DatasetSource
 from assent.training.supervised import enable_checkpointing, evaluate_loss
 
@@ -34,11 +37,13 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
             torch.nn.init.constant_(critic.get_parameter("head.out.weight"), 0.1)
         reference = CausalModel(tiny_causal(seed=1).model, task.policy.tokenizer)
         roles = Roles(policy=task.policy, reference=reference, critic=critic)
+        sharding = Sharding(roles) if task.settings.sharding == "fsdp" else None
+        engine = LocalEngine(task.policy)
         source: Any = RolloutSource(
             task.prompts,
             task.encoded,
-            LocalEngine(task.policy),
-            task.reward,
+            share_engine(engine if sharding is None else sharding.engine(engine)),
+            share_reward(task.reward),
             task.settings.sampling(0),
             rollouts=8,
             samples_per_prompt=2,
@@ -50,6 +55,8 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
         roles = task.roles
         if roles.reference is not None:
             roles.reference = CausalModel(tiny_causal(seed=1).model, tiny_causal().tokenizer)
+        if task.settings.sharding == "fsdp":
+            Sharding(roles)
         mismatched = "mismatched" in task.algorithm.needs
         source = DatasetSource(task.examples, 8, 0, 0, CPU, mismatched=mismatched)
     Training(
@@ -64,7 +71,8 @@ def gradients(name: str, folder: Path, **settings: Any) -> dict[str, torch.Tenso
         seed=0,
     ).run()
     named = {f"{role}.{n}": p for role, module in roles.trained.items() for n, p in module.named_parameters()}
-    return {name: p.grad for name, p in named.items() if p.grad is not None}
+    found = {name: p.grad for name, p in named.items() if p.grad is not None}
+    return {name: grad.full_tensor() if isinstance(grad, DTensor) else grad for name, grad in found.items()}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

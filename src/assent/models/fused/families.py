@@ -144,10 +144,10 @@ def _gpt_neox_block(layer: Any, heads: int) -> Block:
     )
 
 
-def _embedding(module: Any) -> Tensor:
+def _embedding(module: Any) -> nn.Embedding:
     if type(module) is not nn.Embedding or module.max_norm is not None:
         raise NotPlain
-    return module.weight
+    return module
 
 
 FAMILIES: dict[str, Callable[[Any], Trunk]] = {

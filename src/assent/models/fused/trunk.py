@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from assent.models.fused.attention import AttentionShape, attention
@@ -40,9 +40,9 @@ class Block:
 class Trunk:
     """A model without its head."""
 
-    embedding: Tensor
-    """[V, D]"""
-    positions: Tensor | None
+    embedding: nn.Embedding
+    """[V, D]; its padding token's row gets no gradient from here, as in the model's own pass."""
+    positions: nn.Embedding | None
     """[T, D] learned positions, or ``None``."""
     blocks: Sequence[Block]
     norm: Norm
@@ -55,17 +55,19 @@ class Trunk:
         ``recompute``: blocks run again in the backward pass instead of keeping what it reads.
         """
         rows = pack_rows(tokens, mask)
-        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.embedding.dtype
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else self.embedding.weight.dtype
         with torch.autocast("cpu", enabled=False):
             return take(self._packed(rows, dtype, recompute and torch.is_grad_enabled()), rows.places)
 
     def _packed(self, rows: PackedRows, dtype: torch.dtype, recompute: bool) -> Tensor:
-        states = F.embedding(rows.tokens, self.embedding)
+        states = self.embedding(rows.tokens)
         if self.positions is not None:
-            states = states + F.embedding(rows.positions, self.positions)
+            states = states + self.positions(rows.positions)
         turns = None
         if self.turns is not None:
-            turns = self.turns(int(rows.positions.max()) + 1)[rows.positions].to(self.embedding.dtype).contiguous()
+            turns = (
+                self.turns(int(rows.positions.max()) + 1)[rows.positions].to(self.embedding.weight.dtype).contiguous()
+            )
         delta: Tensor | None = None
         for block in self.blocks:
             if recompute:

@@ -15,4 +15,4 @@ def run(settings: InverseRLStageSettings, context: Context) -> Metrics:
     return train_reward(settings, context, {"comparisons": ALGORITHM}, "inverse reinforcement learning")
 
 
-STAGE = Stage(ALGORITHM.name, ALGORITHM.summary, InverseRLStageSettings, run)
+STAGE = Stage(ALGORITHM.name, ALGORITHM.summary, InverseRLStageSettings, run, trains=True)

@@ -24,6 +24,7 @@ from assent.pipeline.stages.workers import crew, placed
 from assent.rewards.combine import models_in
 from assent.rewards.source import Pending
 from assent.rollout.engine import EncodedPrompt
+from assent.training.distributed import is_main
 from assent.training.on_policy import OnPolicySettings, OnPolicyTask, encode_prompts, room_for_prompts, train
 from assent.training.roles import Roles
 from assent.training.scored import scored_examples
@@ -59,7 +60,7 @@ def rollout_stage(
             return _run_scored(algorithm, settings, context)
         return placed(partial(_run, algorithm, settings), settings, algorithm.name, context)
 
-    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run)
+    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run, trains=True)
 
 
 def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
@@ -117,7 +118,7 @@ def _saved(
     algorithm: Algorithm, settings: Any, context: Context, policy: Policy, roles: Roles, figures: dict[str, float]
 ) -> Metrics:
     finish(policy, settings, algorithm.name, settings.model, context)
-    if roles.critic is not None:
+    if roles.critic is not None and is_main():
         save_critic(roles.critic, context.out)
     leading = ("reward_mean", "kl")
     return {name: figures[name] for name in leading if name in figures} | figures

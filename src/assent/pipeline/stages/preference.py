@@ -37,4 +37,4 @@ def preference_stage(algorithm: Algorithm, stage_settings: type[PreferenceStageS
         finish(policy, settings, algorithm.name, settings.model, context)
         return figures
 
-    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run)
+    return Stage(kind=algorithm.name, summary=algorithm.summary, Settings=stage_settings, run=run, trains=True)

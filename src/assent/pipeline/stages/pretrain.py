@@ -29,4 +29,4 @@ def run(settings: PretrainSettings, context: Context) -> Metrics:
     return {"parameters": sum(p.numel() for p in policy.parameters()), **figures}
 
 
-STAGE = Stage(kind="pretrain", summary="Pretrain a small new language model", Settings=PretrainSettings, run=run)
+STAGE = Stage("pretrain", "Pretrain a small new language model", PretrainSettings, run, trains=True)

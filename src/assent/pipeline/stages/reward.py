@@ -31,6 +31,7 @@ from assent.pipeline.stages.training import Data, PublishSettings, finish, fit, 
 from assent.rewards.lengths import doublings
 from assent.rewards.model import score_rows
 from assent.runs.folder import CHECKPOINTS, atomic_write_json
+from assent.training.distributed import is_main
 from assent.training.examples import member_examples
 from assent.training.roles import Roles
 from assent.training.sources import Example
@@ -102,7 +103,7 @@ def train_reward(
     rest = (algorithms, method, metrics or {}, any_label)
     if settings.members == 1 or settings.ensemble == "heads":
         return _train_one(settings, context, *rest)
-    portions, every = Portions(context.out), list[Mapping[str, float]]()
+    portions, every = Portions(context.out, is_main()), list[Mapping[str, float]]()
     for number in range(1, settings.members + 1):
         folder = context.out / f"member-{number}"
 
@@ -110,11 +111,13 @@ def train_reward(
             folder.mkdir(exist_ok=True)
             own = replace(context, out=folder, seed=int(short_id(context.seed, number), 16))
             figures = _train_one(settings, own, *rest)
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            if is_main():
+                shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return figures
 
         every.append(portions.get(folder.name, member))
-    atomic_write_json(context.out / ENSEMBLE, {"members": [f"member-{n}" for n in range(1, settings.members + 1)]})
+    if is_main():
+        atomic_write_json(context.out / ENSEMBLE, {"members": [f"member-{n}" for n in range(1, settings.members + 1)]})
     return {name: sum(figures[name] for figures in every) / len(every) for name in every[0]}
 
 
@@ -184,4 +187,6 @@ def _residualise(model: RewardModel, data: Data, settings: RewardSettings) -> No
     model.set_length_slopes(slopes.tolist(), float(longer.mean()))
 
 
-STAGE = Stage(kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run, version=2)
+STAGE = Stage(
+    kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run, version=2, trains=True
+)

@@ -39,4 +39,4 @@ def run(settings: SFTStageSettings, context: Context) -> Metrics:
     return figures
 
 
-STAGE = Stage(kind="sft", summary=ALGORITHM.summary, Settings=SFTStageSettings, run=run)
+STAGE = Stage(kind="sft", summary=ALGORITHM.summary, Settings=SFTStageSettings, run=run, trains=True)

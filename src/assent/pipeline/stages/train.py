@@ -56,4 +56,4 @@ def _stage(algorithm: Algorithm, source: str) -> Stage:
     return preference_stage(algorithm, made)
 
 
-STAGE = Stage(kind="train", summary="Train a policy by an algorithm of your own", Settings=TrainSettings, run=run)
+STAGE = Stage("train", "Train a policy by an algorithm of your own", TrainSettings, run, trains=True)

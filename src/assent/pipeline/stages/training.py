@@ -26,6 +26,7 @@ from assent.models.policy import Policy
 from assent.models.save import save_model
 from assent.models.scalar import RewardModel
 from assent.pipeline.stage import Context
+from assent.training.distributed import is_main
 from assent.training.examples import (
     Overlong,
     comparison_examples,
@@ -163,7 +164,9 @@ def fit(
 
 
 def finish(model: Policy | RewardModel, settings: Any, method: str, base: str, context: Context) -> None:
-    """Save the model into the stage's folder; its card tells the settings that change what it is."""
+    """Save the model into the stage's folder, by the first of several processes; its card tells what changes it."""
+    if not is_main():
+        return
     fields = type(settings).model_fields
     elsewhere = {key for key, field in fields.items() if not (field.json_schema_extra or {}).get("identity", True)}
     shown = {key: _name_of(value) for key, value in settings.model_dump(exclude=elsewhere).items()}
