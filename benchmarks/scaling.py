@@ -217,9 +217,9 @@ def ray_identical(folder: Path) -> bool:
     words = ["ppo", "--model", "policy", "--reward", "reward", "--data", "prompts.jsonl", "--max-steps", "4"]
     words += ["--batch-size", "16", "--max-new-tokens", "8"]
     workers = ["--cluster", "ray", "--rollout-workers", "1", "--reward-workers", "1"]
-    for out, more in (("here", []), ("there", workers)):
-        assent(*words, *more, "--out", out, folder=folder)
-    apart = differences(folder / "here", folder / "there")
+    for where, more in (("here", []), ("there", workers)):
+        assent(*words, *more, "--out", f"{where}/out", folder=folder)
+    apart = differences(folder / "here/out", folder / "there/out")
     print(f"PPO on a Ray cluster: {', '.join(apart) or 'no file'} differs from that of one process")
     return not apart
 
