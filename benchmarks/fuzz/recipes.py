@@ -95,7 +95,7 @@ def _commands(draw: Callable[..., Any]) -> list[str]:
 def _command(words: list[str], folder: Path) -> Outcome:
     """The command line up to where the stage would begin."""
 
-    def checked(kind: str, settings: dict[str, Any], out: str, seed: int, overwrite: bool) -> None:
+    def checked(kind: str, settings: dict[str, Any], out: str, seed: int, overwrite: bool, nproc: int) -> None:
         spec = stage_spec(kind, settings, seed)
         make_settings(load_stage(kind).Settings, dict(spec.values), kind)
 
