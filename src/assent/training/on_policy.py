@@ -194,7 +194,7 @@ def _rollouts(task: OnPolicyTask, roles: Roles, sharding: Sharding | None) -> Ro
     settings: OnPolicySettings = task.settings
     assert task.reward is not None, "rollouts need a source of rewards"
     if task.engine is not None and size() > 1:
-        raise RecipeError("workers on a cluster serve a training of one process; leave out --nproc, or cluster")
+        raise RecipeError("vLLM, or workers on a cluster, serve a training of one process; leave out --nproc, or them")
     engine: Engine = task.engine or local_engine(task.policy, settings.slots, options=settings)
     source = RolloutSource(
         task.prompts,

@@ -57,11 +57,8 @@ def test_without_vllm_the_error_says_what_to_install(tmp_path: Path):
         VLLMEngine(str(tmp_path))
 
 
-@pytest.mark.vllm
-@pytest.mark.slow
-@pytest.mark.skipif(not PYTHON.exists(), reason=f"no vLLM at {PYTHON}: scripts/make-vllm-env.sh makes it")
-def test_it_keeps_its_promises_and_takes_new_weights(tmp_path: Path):
-    for name, seed in (("first", 0), ("second", 1)):
+def make_models(folder: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
         tokenizer = tiny_tokenizer()
         torch.manual_seed(seed)
         model: Any = AutoModelForCausalLM.from_config(
@@ -78,21 +75,54 @@ def test_it_keeps_its_promises_and_takes_new_weights(tmp_path: Path):
                 eos_token_id=tokenizer.eos_token_id,
             )
         )
-        model.save_pretrained(tmp_path / name)
-        tokenizer.save_pretrained(tmp_path / name)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+
+
+def run_there(folder: Path, *words: str | Path) -> str:
+    """What the environment's Python prints."""
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [PYTHON, script, tmp_path / "first", tmp_path / "second"],
+        [PYTHON, *words],
+        cwd=folder,
         env={**os.environ, **settings, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         timeout=280,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.split("found ")[-1])
+    return done.stdout
+
+
+needs_vllm = pytest.mark.skipif(not PYTHON.exists(), reason=f"no vLLM at {PYTHON}: scripts/make-vllm-env.sh makes it")
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@needs_vllm
+def test_it_keeps_its_promises_and_takes_new_weights(tmp_path: Path):
+    make_models(tmp_path, "first", "second")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    found = json.loads(run_there(tmp_path, script, "first", "second").split("found ")[-1])
     assert found["first"] < 1e-4
     assert found["second"] < 1e-4
     assert found["stale"] > 0.1  # so the second could not have passed with the first's weights
     assert found["truncated"] == [0, True]
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@needs_vllm
+@pytest.mark.parametrize("adapter", [(), ("--adapter", "lora")])
+def test_a_training_on_its_rollouts_has_them_from_the_newest_weights(tmp_path: Path, adapter: tuple[str, ...]):
+    make_models(tmp_path, "policy")
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"The film {i}"}) + "\n" for i in range(8)))
+    (tmp_path / "rules.py").write_text("def vowels(prompt, completion):\n    return float(completion.count('e'))\n")
+    words = ["-m", "assent", "grpo", "--model", "policy", "--data", "prompts.jsonl", "--engine", "vllm"]
+    words += ["--reward-function", "rules.py:vowels", "--max-steps", "4", "--batch-size", "16"]
+    words += ["--learning-rate", "1e-2", "--max-new-tokens", "12"]
+    run_there(tmp_path, *words, "--out", "out", *adapter)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert max(row["engine_mismatch"] for row in rows) < 1e-4
+    assert rows[-1]["kl"] > 0.1  # so rollouts of the first weights would have been far off

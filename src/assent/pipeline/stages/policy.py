@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,10 @@ class RolloutStageSettings(RewardInput, OnPolicySettings, ClusterSettings, Publi
     model: str = Input("model", description="Model folder or hub name to start from; also the reference")
     data: str = Input("data", description="Prompts: column prompt, messages or text")
     pretrain_data: str | None = Input("data", None, "Texts whose log-likelihood is mixed in (PPO-ptx): column text")
+    engine: Literal["local", "vllm"] = "local"
+    """What draws rollouts: the policy itself, or vLLM (extra vllm) in the same process, on its newest weights."""
+    vllm_memory: float = Field(default=0.4, gt=0.0, lt=1.0, json_schema_extra={"identity": False})
+    """Share of the GPU's memory that vLLM may take while it draws; it gives it back while the policy trains."""
 
 
 class GroupSettings(Settings):

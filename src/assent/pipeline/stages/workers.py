@@ -1,4 +1,4 @@
-"""Who draws and scores a stage's rollouts: its own process, or workers on a cluster."""
+"""Who draws and scores a stage's rollouts: the policy itself, vLLM beside it, or workers on a cluster."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from assent.rewards.human import HumanReward
 from assent.rewards.source import Accounted, RewardSource, is_comparative
 from assent.rollout.engine import Engine
 from assent.rollout.settings import SamplingOptions
+from assent.rollout.vllm_policy import VLLMPolicyEngine
 
 
 class Crew(NamedTuple):
     """What draws the rollouts, and what scores them."""
 
     engine: Engine | None
-    """``None``: the stage's own process."""
+    """``None``: the policy itself."""
     reward: RewardSource
 
 
@@ -33,11 +34,18 @@ class Crew(NamedTuple):
 def crew(
     settings: Any, stage: str, policy: Policy, reward: RewardSource, say: Callable[[str], None]
 ) -> Generator[Crew]:
-    """The workers that the stage's :class:`~assent.cluster.settings.ClusterSettings` ask for, until the block ends.
+    """What the stage's ``engine`` and :class:`~assent.cluster.settings.ClusterSettings` ask for, until the block ends.
 
     ``reward`` is the source of rewards as opened here.  Raises :class:`RecipeError` where Ray is missing, the cluster
-    is away or too small, or the source cannot be on several workers.
+    is away or too small, or the source cannot be on several workers, and :class:`ModelError` where vLLM cannot draw.
     """
+    if settings.engine == "vllm":
+        if settings.cluster is not None:
+            raise RecipeError(f"{stage}: engine vllm draws in this process, and cluster: ray on workers; leave one out")
+        engine = VLLMPolicyEngine(policy, settings.slots, settings.rollout_dtype, settings.vllm_memory)
+        with contextlib.closing(engine):
+            yield Crew(engine, reward)
+        return
     if settings.cluster is None:
         yield Crew(None, reward)
         return
