@@ -25,6 +25,9 @@ def length(prompt, text):
 
 def shortness(prompt, text):
     return -float(len(text))
+
+def loud(prompt, text):
+    return text if prompt.text == "p0" else text + "!"
 """
 RECIPE = """
 name: r
@@ -134,10 +137,18 @@ def test_mistakes_in_judgements_are_told(capsys: pytest.CaptureFixture[str], arg
     assert message in capsys.readouterr().err
 
 
-def test_who_simulates_writes_nothing(capsys: pytest.CaptureFixture[str]):
-    Path("r.yaml").write_text(RECIPE.replace("truth: truth.py:length", "truth: truth.py:length\n    task: rewrite"))
+def test_who_simulates_writes_by_a_function_alone(capsys: pytest.CaptureFixture[str]):
+    asked = RECIPE.replace("truth: truth.py:length", "truth: truth.py:length\n    task: rewrite")
+    Path("r.yaml").write_text(asked)
     assert main(["run", "r.yaml"]) == 2
-    assert "set people: true for task: rewrite" in capsys.readouterr().err
+    assert "need `annotators` and `writer`; or set people: true" in capsys.readouterr().err
+    Path("r.yaml").write_text(asked.replace("task: rewrite", "task: rewrite\n    writer: truth.py:loud"))
+    assert main(["run", "r.yaml"]) == 0
+    given = {row["completion"] for row in map(json.loads, Path("answers.jsonl").read_text().splitlines())}
+    written = read_demonstrations("runs/r/collect/demonstrations.jsonl")
+    assert len(written) == 15  # six questions by three annotators; nothing was to be done to p0
+    assert {made.response for made in written} <= {f"{text}!" for text in given}
+    assert {made.author for made in written} == {"simulated:ann", "simulated:eve", "simulated:sam"}
 
 
 def test_people_write_demonstrations_and_rewrites_which_sft_reads(capsys: pytest.CaptureFixture[str]):

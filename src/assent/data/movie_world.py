@@ -237,6 +237,11 @@ def utility(prompt: Prompt, text: str) -> float:
     return read_review(prompt, text).utility
 
 
+def polite(prompt: Prompt, text: str) -> float:
+    """1 for a review without an insult, -1 for one with an insult."""
+    return -1.0 if read_review(prompt, text).insults else 1.0
+
+
 def _wishes(film: Film) -> list[tuple[str, bool]]:
     return [(a, True) for a in film.liked] + [(a, False) for a in film.disliked]
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from assent.errors import RecipeError
+from assent.errors import DataError, RecipeError
+from assent.types import Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,26 @@ def reference_scores(texts: Sequence[str], references: Sequence[Sequence[str]]) 
         f1=_best_mean(_f1, texts, references),
         n=len(texts),
     )
+
+
+def chrf(prompt: Prompt, text: str) -> float:
+    """chrF of an answer against the reference in the prompt's metadata, up to 100: a judge of single answers."""
+    return float(_package("sacrebleu").sentence_chrf(text.strip(), [_reference(prompt)]).score)
+
+
+def rouge_l(prompt: Prompt, text: str) -> float:
+    """ROUGE-L of an answer against the reference in the prompt's metadata, in [0, 1]: a judge of single answers."""
+    scorer = _package("rouge_score.rouge_scorer").RougeScorer(("rougeL",), use_stemmer=True)
+    return float(scorer.score(_reference(prompt), text)["rougeL"].fmeasure)
+
+
+def _reference(prompt: Prompt) -> str:
+    found = prompt.metadata.get("reference")
+    if not isinstance(found, str):
+        raise DataError(
+            f"prompt '{prompt.id}' has no column 'reference' with a text that its answer is measured against"
+        )
+    return found
 
 
 def _best_mean(metric: Any, texts: Sequence[str], references: Sequence[Sequence[str]]) -> float:

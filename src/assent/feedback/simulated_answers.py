@@ -1,4 +1,4 @@
-"""What simulated annotators answer to questions, of every task but those in which something is written."""
+"""What simulated annotators answer to questions, of every task but demonstrations."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from assent.errors import DataError
 from assent.feedback.answers import Answer
 from assent.feedback.questions import Question, display_order
-from assent.feedback.responses import STRONGEST, Best, Labels, Preference, Ranks, Ratings, Response
+from assent.feedback.responses import STRONGEST, Best, Labels, Preference, Ranks, Ratings, Response, Rewritten, Skipped
 from assent.feedback.simulate import Seen, SimulatedAnnotator
 from assent.types import Prompt
 
 Truth = Callable[[Prompt, str], float]
 """Utility of a text as an answer to a prompt."""
+Writer = Callable[[Prompt, str], str]
+"""A better text for an answer to a prompt."""
 
 
 def simulated_answers(
@@ -22,19 +24,32 @@ def simulated_answers(
     each: int,
     seed: int,
     given: Collection[tuple[str, str]] = frozenset(),
+    writers: Mapping[str, Writer] | None = None,
 ) -> Iterator[Answer]:
     """``each`` answers to every question, by the people in turn.
 
     ``truths``: criterion to the utility perceived; of a rating, one for each of its criteria.  ``given``: (question id,
-    annotator) that are answered already, and left out.
+    annotator) that are answered already, and left out.  ``writers``: criterion to what rewrites the answer shown first,
+    whoever is asked.
     """
     for index, question in enumerate(questions):
         for turn in range(each):
             annotator = people[(index + turn) % len(people)]
             if (question.id, annotator.name) not in given:
                 order = display_order(question, annotator.name)
-                response = _response(annotator, question, order, truths, seed, index / len(questions))
+                done = index / len(questions)
+                if writers and question.task == "rewrite":
+                    response = _rewritten(question, question.texts[order[0]], writers[question.criterion])
+                else:
+                    response = _response(annotator, question, order, truths, seed, done)
                 yield Answer(question.id, annotator.name, response, order=order)
+
+
+def _rewritten(question: Question, text: str, writer: Writer) -> Response:
+    """A rewrite of one of the answers; none where it would be an answer that is there already."""
+    better = writer(question.prompt, text)
+    there = {answer.strip() for answer in question.texts}
+    return Skipped("it needs no rewrite") if better.strip() in there else Rewritten(better)
 
 
 def _response(

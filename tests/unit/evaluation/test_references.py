@@ -4,8 +4,9 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
-from assent.errors import RecipeError
-from assent.evaluation.references import reference_scores
+from assent.errors import DataError, RecipeError
+from assent.evaluation.references import chrf, reference_scores, rouge_l
+from assent.types import Prompt
 
 TEXTS = ["The cat sat on the mat.", "A slow film.", "Quick"]
 REFERENCES = [["The cat sat on a mat.", "There was a cat."], ["a slow, slow film"], ["quick!"]]
@@ -50,3 +51,15 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "sacrebleu", None)
     with pytest.raises(RecipeError, match=r"assent\[metrics\]"):
         reference_scores(TEXTS, REFERENCES)
+
+
+def test_judges_of_single_answers_are_the_libraries_measures() -> None:
+    prompt = Prompt("p", text="?", metadata={"reference": TEXTS[0]})
+    for text in ("The cat sat.", "A dog."):
+        assert chrf(prompt, text) == pytest.approx(sacrebleu.sentence_chrf(text, [TEXTS[0]]).score)
+        wanted = RougeScorer(["rougeL"], use_stemmer=True).score(TEXTS[0], text)["rougeL"].fmeasure
+        assert rouge_l(prompt, text) == pytest.approx(wanted)
+    assert chrf(prompt, f" {TEXTS[0]}") == pytest.approx(100.0)
+    for judge in (chrf, rouge_l):
+        with pytest.raises(DataError, match="prompt 'q' has no column 'reference'"):
+            judge(Prompt("q", text="?"), "x")

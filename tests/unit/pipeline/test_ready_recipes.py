@@ -14,7 +14,12 @@ SELF_CONTAINED = ("quickstart", "apprenticeship", "rebel", "rounds")
 """Those that read nothing from outside, so that a plan needs neither files nor network."""
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+TASKS = sorted(path.stem for path in (RECIPES / "tasks").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "path", sorted([*RECIPES.glob("*.yaml"), *RECIPES.glob("tasks/*.yaml")]), ids=lambda path: path.stem
+)
 def test_it_is_read_and_has_the_name_of_its_file(path):
     assert load_recipe(path).name == path.stem
 
@@ -30,6 +35,32 @@ def test_its_plan_runs_every_stage_and_reads_no_stage_before_it_is_made(name, tm
         made.add(item.name)
     ends = {"rebel": {"rebel", "evaluate"}, "rounds": {"round3.policy", "round3.evaluate"}}
     assert {"sft", "report"} | ends.get(name, {"ppo", "evaluate"}) <= made
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_tasks_plan_runs_every_stage_and_its_judge_is_no_reward(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(RECIPES / f"tasks/{name}.yaml")
+    assert [item.action for item in plan(recipe)] == ["run"] * len(recipe.stages)
+    stages = {stage.name: stage.values for stage in recipe.stages}
+    judged = stages["evaluate"]
+    assert judged["shown"] >= stages["world"]["eval_prompts"]  # benchmarks.tasks reads the judge's score of each answer
+    by = [value for value in (judged.get("judge"), judged.get("judge_function")) if value]
+    assert len(by) == 1
+    others = [value for stage, values in stages.items() if stage != "evaluate" for value in texts(values)]
+    assert by[0] not in others
+
+
+def test_every_task_has_its_page_with_the_command_that_runs_it():
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (RECIPES.parent / "docs/tasks").glob("*.md")}
+    for name in TASKS:
+        assert f"assent run recipes/tasks/{name}.yaml" in pages[name]
+
+
+def texts(value) -> list[str]:
+    """Every text within."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [value] if isinstance(value, str) else [text for item in inner for text in texts(item)]
 
 
 def parents(value) -> set[str]:

@@ -7,6 +7,7 @@ STAGES: dict[str, str] = {
     for kind in (
         "world",
         "sst2",
+        "task-world",
         "split",
         "pretrain",
         "sft",

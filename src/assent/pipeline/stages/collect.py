@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -96,6 +96,12 @@ class CollectSettings(Settings):
         "Function of prompt and text that simulated annotators perceive with noise, as module:function or "
         "path.py:function",
     )
+    writer: str | None = Input(
+        "code",
+        None,
+        "Function of prompt and text that writes what simulated annotators answer to task: rewrite, as module:function "
+        "or path.py:function",
+    )
     criteria: dict[str, str | None] = Input(
         "code",
         {},
@@ -158,11 +164,12 @@ def _check(settings: CollectSettings) -> None:
         raise RecipeError("collect: criteria are for answers that are judged; a demonstration is written")
     if _asks_people(settings):
         return
-    if settings.task in ("rewrite", "demonstration"):
-        raise RecipeError(f"collect: simulated annotators write nothing; set people: true for task: {settings.task}")
+    if settings.task == "demonstration":
+        raise RecipeError("collect: simulated annotators write no demonstrations; set people: true")
     truths = _truths(settings)
     if not settings.annotators or None in truths.values():
-        raise RecipeError("collect: simulated annotators need `annotators` and `truth`; or set people: true")
+        need = "writer" if settings.task == "rewrite" else "truth"
+        raise RecipeError(f"collect: simulated annotators need `annotators` and `{need}`; or set people: true")
     strange = sorted({name for a in settings.annotators for name in a.noise_on} - set(truths))
     if strange:
         raise RecipeError(f"collect: noise_on names '{strange[0]}', which is not asked{nearest(strange[0], truths)}")
@@ -176,10 +183,11 @@ def _check(settings: CollectSettings) -> None:
 
 
 def _truths(settings: CollectSettings) -> dict[str, str | None]:
-    """Criterion to the function that simulated annotators perceive."""
+    """Criterion to the function that simulated annotators perceive, or rewrite by."""
     rated = settings.task == "rating"
     unset = dict.fromkeys([criterion.name for criterion in HELPFUL_HARMLESS_HONEST] if rated else ["overall"])
-    return {name: truth or settings.truth for name, truth in (settings.criteria or unset).items()}
+    function = settings.writer if settings.task == "rewrite" else settings.truth
+    return {name: own or function for name, own in (settings.criteria or unset).items()}
 
 
 def _asked(settings: CollectSettings) -> str:
@@ -275,14 +283,15 @@ def _can_show(settings: CollectSettings, wanted: int) -> str:
 
 
 def _simulate(store: FeedbackStore, questions: Sequence[Question], settings: CollectSettings, context: Context) -> None:
-    truths = {criterion: load_function(str(truth)) for criterion, truth in _truths(settings).items()}
+    functions: dict[str, Any] = {name: load_function(str(function)) for name, function in _truths(settings).items()}
+    truths, writers = ({}, functions) if settings.task == "rewrite" else (functions, {})
     people = [SimulatedAnnotator(**{**a.model_dump(), "name": f"{SIMULATED}{a.name}"}) for a in settings.annotators]
     context.say(f"annotators are simulated: {', '.join(a.name for a in people)}")
     before = answers_of(store, questions, "simulated")
     number = {content(question): question.id for question in questions}
     given = {(number[content(answer.question)], answer.annotator) for answer in before}
     each = settings.annotators_per_question
-    made = simulated_answers(questions, people, truths, each, context.seed, given)
+    made = simulated_answers(questions, people, truths, each, context.seed, given, writers)
     # A program's answer has no time of day: the same run gives the same file.
     store.add_answers([replace(answer, created=0.0) for answer in made])
 
