@@ -137,6 +137,16 @@ def test_mistakes_in_judgements_are_told(capsys: pytest.CaptureFixture[str], arg
     assert message in capsys.readouterr().err
 
 
+def test_labels_of_empty_answers_stop_or_are_left_out(capsys: pytest.CaptureFixture[str]):
+    rows = [{"prompt": f"p{i}", "completion": " x" if i else "", "label": i % 2} for i in range(5)]
+    Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["judgements", "--data", "labels.jsonl", "--held-out", "0", "--out", "out"]
+    assert main(asked) == 2
+    assert "labels.jsonl, line 1: column 'completion' is empty" in capsys.readouterr().err
+    assert main([*asked, "--empty", "skip"]) == 0
+    assert [made.prompt.text for made in read_judgements("out/train.jsonl")] == ["p1", "p2", "p3", "p4"]
+
+
 def test_who_simulates_writes_by_a_function_alone(capsys: pytest.CaptureFixture[str]):
     asked = RECIPE.replace("truth: truth.py:length", "truth: truth.py:length\n    task: rewrite")
     Path("r.yaml").write_text(asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
@@ -28,12 +29,14 @@ class JudgementSettings(Settings):
     the mean by their probability, from the annotators' errors (Dawid and Skene) on the training prompts."""
     criteria: list[str] | None = Field(default=None, min_length=1)
     """Criteria to keep; unset = all."""
+    empty: Literal["error", "skip"] = "error"
+    """What to do with the label of an empty answer: stop, or leave it out."""
     scale: tuple[float, float] | None = None
     """Labels that become 0 and 1, those between in proportion, those beyond cut off; unset = as they are."""
 
 
 def run(settings: JudgementSettings, context: Context) -> Metrics:
-    given = _kept(read_judgements(settings.data), settings)
+    given = _kept(read_judgements(settings.data, empty=settings.empty), settings)
     kept_apart = held_out_prompts((j.prompt.id for j in given), settings.held_out, context.seed, settings.data)
     trained = [j for j in given if j.prompt.id not in kept_apart]
     fits = fit_labels(trained) if settings.adjudication == "model" else None
