@@ -16,9 +16,11 @@ from assent.feedback.agreement import Agreement, Division, agreement, division
 from assent.feedback.bias import Bias, biases
 from assent.feedback.comparisons import standings
 from assent.feedback.competence import fit_competence
+from assent.feedback.lessons import Lesson
 from assent.feedback.questions import Question
 from assent.feedback.reliability import Reliability, reliability_of
 from assent.feedback.votes import Votes, votes_from_rankings
+from assent.intervals import Estimate, wilson_interval
 from assent.types import Ranking
 
 _DAY = 86_400.0
@@ -219,3 +221,33 @@ def _split(rankings: Sequence[Ranking], weight: Mapping[str, float]) -> float:
             share += both * float((signs[i] * signs[j] < 0).mean())
             pairs += 1
     return share / pairs if pairs else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPoint:
+    """How well a reward model foresaw a span of answers, each before it learned it."""
+
+    first: int
+    last: int
+    """Places of the answers among all learned, from 1."""
+    accuracy: Estimate
+    policy: int
+    """The newest policy at the end of the span."""
+
+
+def learning_curve(lessons: Sequence[Lesson], learned: int, points: int = 20, least: int = 5) -> list[LearningPoint]:
+    """At most ``points`` spans of equally many of the ``lessons``, the last of the ``learned`` there are; of ``least``
+    each where there are so many.  Answers that are ties count in no span."""
+    decided = [
+        (place, lesson, lesson.accuracy)
+        for place, lesson in enumerate(lessons, learned - len(lessons) + 1)
+        if lesson.accuracy is not None
+    ]
+    spans = np.array_split(np.arange(len(decided)), max(1, min(points, len(decided) // least)))
+    out: list[LearningPoint] = []
+    for span in (decided[each[0] : each[-1] + 1] for each in spans if len(each)):
+        right = sum(accuracy for _, _, accuracy in span)
+        low, high = wilson_interval(right, len(span))
+        estimate = Estimate(right / len(span), low, high)
+        out.append(LearningPoint(span[0][0], span[-1][0], estimate, span[-1][1].policy))
+    return out

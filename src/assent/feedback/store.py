@@ -8,7 +8,7 @@ An answer is acknowledged (the call returns) only when it is on the disk.  Any n
 one store: writers take turns, readers wait for nobody.
 
 ``store.work`` hands questions out, ``store.projects`` has their settings and instructions, ``store.people`` those who
-may sign in.
+may sign in, ``store.lessons`` what a model that learns meanwhile has made of the answers.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from assent.feedback.answers import ERASED, Answer, StoredAnswer
 from assent.feedback.database import Database, append_event, count
 from assent.feedback.handing import Assignment, Nothing, Seeking, hand_out
 from assent.feedback.keeping import keep_answers, take_back
+from assent.feedback.lessons import Lessons
 from assent.feedback.people import People, forget
 from assent.feedback.projects import Projects
 from assent.feedback.questions import DEFAULT_PROJECT, Question
@@ -61,6 +62,7 @@ class FeedbackStore:
         self.work = Work(self._database)
         self.projects = Projects(self._database)
         self.people = People(self._database)
+        self.lessons = Lessons(self._database)
         self._answering = Together(self._answer_together)
 
     @classmethod
@@ -163,20 +165,32 @@ class FeedbackStore:
     # Answers out
 
     def answers(
-        self, upto: int | None = None, annotator: str | None = None, last: int | None = None
+        self, upto: int | None = None, annotator: str | None = None, last: int | None = None, after: int = 0
     ) -> list[StoredAnswer]:
         """The standing answers of every kind, skips too, oldest first; as they stood at event ``upto`` when given.
 
         Corrected and undone answers are not among them, and those of erased people never are.  ``annotator``: theirs
-        alone.  ``last``: so many of the newest.
+        alone.  ``last``: so many of the newest.  ``after``: those behind this event.
         """
-        query = standing_answers(upto).where(events.c.payload.is_not(null())).order_by(events.c.id.desc())
+        query = standing_answers(upto).where(events.c.payload.is_not(null()), events.c.id > after)
+        query = query.order_by(events.c.id.desc())
         if annotator is not None:
             query = query.where(events.c.annotator == annotator)
         with self._database.reading() as connection:
             found = connection.execute(query.limit(last)).all()[::-1]
             known = find_questions(connection, {row.question_id for row in found})
         return [answer_of(row, known[row.question_id]) for row in found]
+
+    def withdrawn(self, after: int, upto: int) -> set[int]:
+        """The answers that were corrected, undone or erased behind event ``after`` and no later than ``upto``."""
+        within = (events.c.id > after, events.c.id <= upto)
+        superseded = select(events.c.supersedes).where(*within, events.c.supersedes.is_not(None))
+        erasures = select(events.c.id).where(*within, events.c.kind == "erasure")
+        with self._database.reading() as connection:
+            gone = set(connection.execute(superseded).scalars())
+            names = [f"{ERASED}{marker}" for marker in connection.execute(erasures).scalars()]
+            gone.update(connection.execute(select(events.c.id).where(events.c.annotator.in_(names))).scalars())
+        return gone
 
     def stream_questions(self, project: str | None = None) -> Iterator[Question]:
         """:meth:`questions` of this moment, in constant memory."""

@@ -24,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
@@ -34,7 +35,7 @@ Moment = Float(53)
 
 VERSION_TABLE = "assent_schema"
 """Of one row: the revision of the schema that a database has."""
-NEWEST = "0003"
+NEWEST = "0004"
 """The revision that these tables are, the newest of ``migrations/``."""
 
 version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
@@ -217,3 +218,18 @@ secrets = Table(
     Column("value", String(128), nullable=False),
 )
 """Keys that belong to this store, such as the one that signs the labelling app's cookies."""
+
+lessons = Table(
+    "lessons",
+    metadata,
+    Column("id", EventId, primary_key=True, autoincrement=True),
+    Column("run", String(16), nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("event_id", EventId, ForeignKey("events.id")),
+    Column("accuracy", Float(53)),
+    Column("policy", Integer, nullable=False),
+    UniqueConstraint("run", "event_id", name="uq_lessons_run_event"),
+    sqlite_autoincrement=True,
+)
+"""What a run that learns while people answer told of itself (:mod:`assent.feedback.lessons`): a row for each answer
+learned, and one without ``event_id`` for each new ``policy``.  Only ever grows."""

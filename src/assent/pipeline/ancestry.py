@@ -18,6 +18,8 @@ from assent.runs.lineage import Node, trace
 from assent.runs.manifest import find_manifest, has_manifest
 
 _PERSON = ("annotator", "author", "worker")
+_ASKS = ("collect", "live")
+"""Kinds of stages that people answer in."""
 _COLLECTED = ("rankings.jsonl", "judgements.jsonl", "demonstrations.jsonl")
 _DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
 
@@ -51,14 +53,14 @@ def every_stage(nodes: Sequence[Node]) -> list[Node]:
 
 
 def people(nodes: Sequence[Node]) -> list[People]:
-    """The people behind each file that no stage made, and behind what the stages that collect wrote down."""
+    """The people behind each file that no stage made, and behind what the stages that ask wrote down."""
     found: list[People] = []
     for node in every_stage(nodes):
         for item, parent in node.inputs:
             rows = _people_in(Path(item.path)) if item.path and parent is None and item.artifact in ("data", "") else {}
             if rows:
                 found.append(People(node, False, str(item.path), rows))
-        for name in _COLLECTED if node.manifest.kind == "collect" else ():
+        for name in _COLLECTED if node.manifest.kind in _ASKS else ():
             rows = _people_in(node.folder / name)
             if rows:
                 found.append(People(node, True, f"{node.folder.name}/{name}", rows))

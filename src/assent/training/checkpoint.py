@@ -69,6 +69,11 @@ class Saver:
         self._writing = self._thread.submit(write_checkpoint, aside, step, copied, self.keep, logs)
         self.begun_at = step
 
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written now: another one would have to wait for it."""
+        return self._writing is not None and not self._writing.done()
+
     def wait(self) -> None:
         """Until the checkpoint that is being written is on the disk; raises what went wrong with it."""
         writing, self._writing, self.begun_at = self._writing, None, None

@@ -53,6 +53,7 @@ class Training:
     optim: OptimSettings
     loop: LoopSettings
     total_steps: int
+    """0 where nobody knows how many there will be."""
     folder: Path
     callbacks: Sequence[Callback]
     seed: int
@@ -272,7 +273,7 @@ class Training:
         if saved["unfinished"] is not None:
             self.unfinished = Unfinished.restored(saved["unfinished"], self.roles.device)
         self.step = int(saved["step"])
-        self.say(f"going on from step {self.step} of {self.total_steps}")
+        self.say(f"going on from step {self.step}" + (f" of {self.total_steps}" if self.total_steps else ""))
 
 
 def annotate(batch: Batch, needs: frozenset[str], roles: Roles, token_budget: int) -> Batch:

@@ -10,7 +10,7 @@ from assent.web.routes import ALL_ROUTES
 
 OPEN = {"/sign-in", "/sign-out", "/join/{token}", "/register", "/healthz"}
 """For anyone, signed in or not."""
-ANY_ROLE = {"/", "/me", "/me/secret", "/instructions"}
+ANY_ROLE = {"/", "/me", "/me/secret", "/instructions", "/live"}
 WORK = {"/next", "/questions/{number}", "/undo", "/mine", "/projects"}
 LOOK = {"/dashboard"}
 ROUTES = sorted(

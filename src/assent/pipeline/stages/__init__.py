@@ -17,6 +17,7 @@ STAGES: dict[str, str] = {
         "join",
         "select",
         "collect",
+        "live",
         "judge",
         "revise",
         "comparisons",

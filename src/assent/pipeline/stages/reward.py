@@ -143,7 +143,7 @@ def _train_one(
     metric = metrics.get(data.kind, "accuracy")
     figures = fit(settings, context, Roles(reward=model), model, algorithms[data.kind], data, metric)
     if data.kind == "comparisons" and settings.centre_rows:
-        model.set_offsets(_mean_scores(model, data.trained, settings))
+        model.set_offsets(mean_scores(model, data.trained, settings.centre_rows, settings.token_budget))
     if settings.length_residual:
         _residualise(model, data, settings)
     finish(model, settings, f"{method} from {data.kind}", settings.model, context)
@@ -160,10 +160,10 @@ def _for_members(data: Data, algorithm: Algorithm, settings: RewardSettings, con
     return replace(data, trained=trained, held_out=member_examples(data.held_out, settings.members, None))
 
 
-def _mean_scores(model: RewardModel, examples: Sequence[Example], settings: RewardSettings) -> list[float]:
-    """Of each head, over the same rows, so that the heads' rewards can be set beside one another."""
-    rows = [row.token_ids for example in examples for row in example.rows][: settings.centre_rows]
-    return score_rows(model, rows, settings.token_budget).double().mean(0).tolist()
+def mean_scores(model: RewardModel, examples: Sequence[Example], most: int, token_budget: int) -> list[float]:
+    """Of each head, over the same ``most`` rows, so that the heads' rewards can be set beside one another."""
+    rows = [row.token_ids for example in examples for row in example.rows][:most]
+    return score_rows(model, rows, token_budget).double().mean(0).tolist()
 
 
 def _residualise(model: RewardModel, data: Data, settings: RewardSettings) -> None:

@@ -7,6 +7,7 @@ from assent.web.routes import (
     home,
     instructions,
     join,
+    live,
     me,
     mine,
     people,
@@ -16,5 +17,5 @@ from assent.web.routes import (
     undo,
 )
 
-_PAGES = (home, sign_in, join, question, undo, mine, me, instructions, dashboard, people, project, audit, health)
+_PAGES = (home, sign_in, join, question, undo, mine, me, instructions, live, dashboard, people, project, audit, health)
 ALL_ROUTES = [page.router for page in _PAGES]
