@@ -22,17 +22,19 @@ def labelling_app(store: str, port: int, say: Callable[[str], None]) -> Generato
     """
     if _answers(port):
         say(f"something serves at http://127.0.0.1:{port}/ already: it is taken for the labelling app")
-        yield lambda: None
+
+        def check_taken() -> None:
+            if not _answers(port):
+                raise RunError(_ended(port, ""))
+
+        yield check_taken
         return
     command = [sys.executable, "-m", "assent", "label", "serve", store, "--port", str(port)]
     process = subprocess.Popen(command)
 
     def check() -> None:
         if process.poll() is not None:
-            raise RunError(
-                f"the labelling app at port {port} ended (exit status {process.returncode}); the answers that it "
-                "acknowledged are kept: run the same again to go on"
-            )
+            raise RunError(_ended(port, f" (exit status {process.returncode})"))
 
     try:
         yield check
@@ -43,6 +45,13 @@ def labelling_app(store: str, port: int, say: Callable[[str], None]) -> Generato
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _ended(port: int, how: str) -> str:
+    return (
+        f"the labelling app at port {port} ended{how}; the answers that it acknowledged are kept: run the same again "
+        "to go on"
+    )
 
 
 def _answers(port: int) -> bool:

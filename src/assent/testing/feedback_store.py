@@ -19,6 +19,7 @@ import pytest
 
 from assent.errors import StoreError, UserError
 from assent.feedback.answers import Answer
+from assent.feedback.lessons import Lesson
 from assent.feedback.questions import display_order
 from assent.feedback.responses import Ranks
 from assent.feedback.store import FeedbackStore
@@ -247,6 +248,40 @@ class FeedbackStoreTests(StoreWorkTests, StorePeopleTests):
         assert store.counts()["events"] == 6
         with pytest.raises(StoreError, match="no annotator 'ann'"):
             store.erase_annotator("ann")
+
+    def test_what_is_new_behind_an_event(self, store: FeedbackStore) -> None:
+        store.add_questions([make_question(n) for n in range(4)])
+        first, second, third = (store.add_ranking(f"q{n}", "ann", [1, 2, 3]) for n in range(3))
+        fourth = store.add_ranking("q3", "bob", [1, 2, 3])
+        assert [answer.event for answer in store.answers(after=second)] == [third, fourth]
+        assert [answer.event for answer in store.answers(third, after=first)] == [second, third]
+        moment = store.last_event()
+        corrected = store.add_ranking("q0", "ann", [3, 2, 1], supersedes=first)
+        store.undo(second, "ann")
+        store.erase_annotator("bob")
+        assert store.withdrawn(0, moment) == set()
+        assert store.withdrawn(moment, corrected) == {first}
+        assert store.withdrawn(corrected, store.last_event()) == {second, fourth}
+        assert [answer.event for answer in store.answers(after=moment)] == [corrected]
+
+    def test_what_a_run_learned_is_noted_once(self, store: FeedbackStore) -> None:
+        assert store.lessons.newest() is None
+        store.add_questions([make_question(n) for n in range(3)])
+        given = [store.add_ranking(f"q{n}", "ann", [1, 2, 3]) for n in range(3)]
+        learned = [Lesson(given[0], 0.5, 0), Lesson(given[1], None, 0), Lesson(given[2], 1.0, 1)]
+        store.lessons.add_policy("older", 0)
+        store.lessons.add("older", learned)
+        for _ in range(2):  # told again after a kill
+            for policy in range(2):
+                store.lessons.add_policy("newer", policy)
+            store.lessons.add("newer", learned[:2])
+            store.lessons.add("newer", learned)
+        found = store.lessons.newest()
+        assert found is not None
+        assert (found.learned, found.policy, found.recent) == (3, 1, tuple(learned))
+        last = store.lessons.newest(most=1)
+        assert last is not None
+        assert (last.learned, last.recent) == (3, (learned[2],))
 
     def test_secret_is_kept(self, store: FeedbackStore, store_factory: StoreFactory) -> None:
         first = store.secret()

@@ -7,6 +7,7 @@ import pytest
 
 from assent.errors import StoreError
 from assent.feedback import FeedbackStore, Ranks, display_order
+from assent.feedback.lessons import Lesson
 from assent.feedback.projects import ProjectSettings
 from assent.feedback.questions import TASKS
 from assent.web.forms import letters
@@ -251,3 +252,36 @@ def test_dashboard_says_at_once_that_it_will_be_there_soon(visit, store, monkeyp
         if "questions answered" in page:
             break
     assert "questions answered" in page
+
+
+def test_everybody_sees_what_is_learned(visit, store):
+    ann = visit(store, "Ann")
+    assert "No model has learned" in ann.get("/live").text
+    assert 'href="/live"' not in ann.get("/me").text
+    ann.send(ann.get("/"), "1", "2", "3", "4")
+    (answer,) = store.answers()
+    store.lessons.add_policy("run", 0)
+    store.lessons.add("run", [Lesson(answer.event, 0.75, 0)])
+    store.lessons.add_policy("run", 1)
+    for name, role in (("Bob", "annotator"), ("Val", "viewer"), ("Root", "admin")):
+        bob = visit(store, name, role)
+        page = bob.get("/live").text
+        assert "75%" in page
+        assert "<svg" in page
+        assert 'href="/live"' in page
+        assert bob.get("/live", headers={"accept": "application/json"}).json() == {
+            "learned": 1,
+            "policy": 1,
+            "accuracy": 0.75,
+        }
+
+
+def test_who_has_answered_all_waits_for_the_next_policys_questions(visit, store):
+    ann = visit(store, "Ann")
+    for _ in range(2):
+        page = ann.send(ann.get("/next"), "1", "2", "3", "4")
+    assert "All done" in page.text
+    store.lessons.add_policy("run", 0)
+    page = visit(store, "Ann").get("/next").text
+    assert "More questions are being made" in page
+    assert "soon.js" in page
