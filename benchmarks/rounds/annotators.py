@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -22,10 +23,12 @@ Prefer = Callable[[Question, tuple[int, ...]], int]
 class Annotator(threading.Thread):
     """Joins, answers what it is given, and sends again what was not acknowledged, until it is told to stop."""
 
-    def __init__(self, base: str, store: str, name: str, prefer: Prefer, think: float) -> None:
-        """``base`` is the app's address, ``store`` its store's; ``think`` seconds pass between two answers."""
+    def __init__(self, base: str, store: str, name: str, prefer: Prefer, think: float, most: float = math.inf) -> None:
+        """``base`` is the app's address, ``store`` its store's; ``think`` seconds pass between two answers, and there
+        are at ``most`` so many."""
         super().__init__(daemon=True)
         self.base, self.address, self.annotator, self.prefer, self.think = base, store, name, prefer, think
+        self.most = most
         self.acknowledged: list[float] = []
         """Moments (``time.monotonic``) at which an answer was acknowledged."""
         self.stop = threading.Event()
@@ -34,7 +37,7 @@ class Annotator(threading.Thread):
         with FeedbackStore.open(self.address) as store, httpx.Client(base_url=self.base, timeout=30.0) as client:
             client.follow_redirects = True
             join(client, self.address, self.annotator, "annotator")
-            while not self.stop.is_set():
+            while len(self.acknowledged) < self.most and not self.stop.is_set():
                 self._answer(client, store)
 
     def _answer(self, client: httpx.Client, store: FeedbackStore) -> None:

@@ -33,7 +33,7 @@ class OnlineSettings(OptimSettings, LoopSettings, RewardModelSettings):
 
     steps: int = Field(default=2, gt=0)
     """Gradient steps on each answer."""
-    replayed: int = Field(default=15, ge=0)
+    replayed: int = Field(default=7, ge=0)
     """Answers from before that each of these steps is on as well."""
     lr_scheduler_type: Literal["constant"] = "constant"  # pyright: ignore[reportIncompatibleVariableOverride]
     """The learning rate stays: nobody knows how many answers there will be."""

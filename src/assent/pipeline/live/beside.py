@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from assent.errors import RunError
 
@@ -35,9 +37,12 @@ class Beside:
     """One process that runs one job at a time, a few stages.  It ends with this one, also where this one is killed:
     the stages' folders are whole or to be gone on from."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        """``threads`` that the process computes with."""
         self._held, theirs = Pipe()
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin, initargs=(theirs,))
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=_begin, initargs=(theirs, threads)
+        )
         self._job: Future[None] | None = None
 
     def __enter__(self) -> Beside:
@@ -88,7 +93,7 @@ def _say(text: str) -> None:
     print(f"  {text}", flush=True)
 
 
-def _begin(held: Connection) -> None:
+def _begin(held: Connection, threads: int) -> None:
     """In the new process: end when the other end of ``held`` is closed, by its owner or by the death of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
     with contextlib.suppress(AttributeError, OSError):
@@ -100,3 +105,19 @@ def _begin(held: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
+    torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def half_the_threads() -> Generator[int]:
+    """Compute with half of this process's threads in the block, the other half being the other process's.
+
+    Two that each want all cores wait for one another in every operation: learning an answer took seven times as long.
+    """
+    before = torch.get_num_threads()
+    half = max(1, before // 2)
+    torch.set_num_threads(half)
+    try:
+        yield half
+    finally:
+        torch.set_num_threads(before)

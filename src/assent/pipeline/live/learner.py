@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Learner:
         self._logs = [context.out / RANKINGS, context.out / UPDATES]
         self.online.place.files_behind = self._logs
         self._restore()
+        self._foreseen = deque[float](maxlen=50)
         self._unsaved: list[Lesson] = []
         """Learned since the newest checkpoint was begun."""
         self._saving: list[Lesson] = []
@@ -117,7 +119,9 @@ class Learner:
         row = {"update": self.learned, "answer": answer.event, "replayed": update.replayed, "policy": policy}
         append_jsonl(self._logs[1], {**row, "accuracy": update.accuracy, "loss": update.loss})
         self._unsaved.append(Lesson(answer.event, update.accuracy, policy))
-        shown = {} if update.accuracy is None else {"foreseen": update.accuracy}
+        if update.accuracy is not None:
+            self._foreseen.append(update.accuracy)
+        shown = {"foreseen": sum(self._foreseen) / len(self._foreseen)} if self._foreseen else {}
         self.context.progress.advance(1, **shown)
 
     def save_beside(self) -> None:
@@ -204,6 +208,7 @@ class Learner:
         place = self.online.place
         for path in self._logs:
             _cut(path, len(place.learned))
+        self.store.lessons.add_policy(self.run, 0)
         rows = read_jsonl(self._logs[1])
         self.store.lessons.add(self.run, (Lesson(row["answer"], row["accuracy"], row["policy"]) for row in rows))
         learned = set(place.learned)

@@ -38,16 +38,16 @@ class Loop:
         self.store, self.asking = store, Asking(store, settings, self.folder.stages, out.seed)
         answers = store.answers(learner.online.place.upto)
         self.asking.answered(answer.question.id for answer in answers)
-        self.version = 0
-        while has_manifest(self._policy(self.version + 1)):
-            self.version += 1
+        names = [path.parent.name for path in self.folder.stages.glob("policy-*[0-9]/manifest.json")]
+        self.version = max([int(name.removeprefix("policy-")) for name in names], default=0)
         self._since = time.monotonic()
         self._fruitless = -1
         """Answers learned when a batch of questions brought none."""
 
     def go(self, still_there: Callable[[], None]) -> None:
         """Until the budget of answers is learned, and the policy refreshed by them."""
-        self._announce()
+        if self.version:
+            self._announce()
         while not (self.learner.done and not self.beside.busy):
             still_there()
             if not self._once():
@@ -100,7 +100,10 @@ class Loop:
         self.beside.begin([*work, *(self._questions(number) if ask else ())])
 
     def _hear(self) -> None:
-        """Where the work beside has ended: a new policy, new questions, or what went wrong."""
+        """What the work beside has come to: a new policy, new questions, or what went wrong."""
+        if has_manifest(self._policy(self.version + 1)):
+            self.version += 1
+            self._announce()
         if not self.beside.ended:
             return
         nothing = None
@@ -108,11 +111,7 @@ class Loop:
             self.beside.hear()
         except DataError as error:
             nothing = error
-        if has_manifest(self._policy(self.version + 1)):
-            self.version += 1
-            self._announce()
-        made = has_manifest(self.asking.made("select"))
-        if made:
+        if has_manifest(self.asking.made("select")):
             self.asking.ask(self.version)
         elif nothing is not None and has_manifest(self.asking.made("sample")):
             self.asking.pass_over(self.version, str(nothing))
@@ -121,11 +120,9 @@ class Loop:
             raise nothing
 
     def _announce(self) -> None:
-        self.store.lessons.add_policy(self.learner.run, self.version)
-        if not self.version:
-            return
         folder = self._policy(self.version)
         self.folder.link("policy", folder)
+        self.store.lessons.add_policy(self.learner.run, self.version)
         self.context.say(
             f"policy {self.version} ({published(self._reward(self.version))} answers): {folder}, a candidate; only "
             "`assent release` decides whether it is released"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from assent.feedback.store import FeedbackStore
-from assent.pipeline.live.beside import Beside
+from assent.pipeline.live.beside import Beside, half_the_threads
 from assent.pipeline.live.learner import UPDATES, Learner
 from assent.pipeline.live.loop import Loop, refresh_settings
 from assent.pipeline.live.settings import LiveSettings
@@ -24,10 +24,11 @@ def run(settings: LiveSettings, context: Context) -> Metrics:
     stage_spec(settings.algorithm, refresh_settings(settings, settings.model, settings.reward), context.seed)
     address = settings.store or str(context.run_dir / "feedback.db")
     with FeedbackStore.open(address) as store, contextlib.ExitStack() as ends:
+        threads = ends.enter_context(half_the_threads())
         learner = Learner(store, settings, context)
         ends.callback(learner.close)
         still_there = ends.enter_context(labelling_app(address, settings.port, context.say))
-        beside = ends.enter_context(Beside())
+        beside = ends.enter_context(Beside(threads))
         loop = Loop(store, learner, beside, settings, context)
         context.say(f"answer at http://127.0.0.1:{settings.port}/; what is learned of it: /live there")
         context.progress.start("learning from answers", settings.answers, learner.learned)

@@ -1,0 +1,187 @@
+"""The parts of ``assent live`` in one process: what is learned of a store, and which questions come first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assent.data.readers import read_rankings
+from assent.errors import RecipeError
+from assent.feedback.answers import Answer
+from assent.feedback.questions import Question
+from assent.feedback.responses import Preference, Skipped
+from assent.feedback.store import FeedbackStore
+from assent.pipeline.live.asking import Asking
+from assent.pipeline.live.learner import Learner
+from assent.pipeline.live.settings import LiveSettings
+from assent.pipeline.stage import Context, NoProgress
+from assent.runs.manifest import read_manifest
+from assent.testing.tiny import tiny_causal, tiny_reward
+from assent.types import Prompt, to_json
+
+
+def saved(model: Any, folder: Path) -> str:
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def question(n: int, **more: Any) -> Question:
+    prompt = Prompt(f"p{n}", text=f"The film {n} is")
+    return Question(f"q{n}", prompt, ("a", "b"), (f" good {n}", f" bad {n}"), task="pairwise", **more)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "prompts.jsonl").write_text("".join(f'{{"prompt": "The film {n}"}}\n' for n in range(6)))
+    return {
+        "model": saved(tiny_causal(), folder / "policy"),
+        "reward": saved(tiny_reward(), folder / "reward"),
+        "data": str(folder / "prompts.jsonl"),
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FeedbackStore]:
+    with FeedbackStore.open(tmp_path / "feedback.db") as opened:
+        opened.add_questions(question(n) for n in range(8))
+        yield opened
+
+
+def learner(store: FeedbackStore, models: dict[str, str], out: Path, **given: Any) -> Learner:
+    out.mkdir(exist_ok=True)
+    context = Context(out, 0, NoProgress(), lambda text: None, out)
+    return Learner(store, LiveSettings(**models, learning_rate=1e-3, **given), context)
+
+
+def answer(store: FeedbackStore, number: int, who: str = "eve") -> int:
+    return store.add_answer(Answer(f"q{number}", who, Preference(-1), order=(0, 1)))
+
+
+def learned(out: Path) -> list[str]:
+    return [ranking.id for ranking in read_rankings(str(out / "rankings.jsonl"))]
+
+
+def test_a_kill_and_what_came_meanwhile_change_no_bit(
+    store: FeedbackStore, models: dict[str, str], tmp_path: Path
+) -> None:
+    first = learner(store, models, tmp_path / "parts")
+    answer(store, 0)
+    answer(store, 1)
+    first.learn(9, policy=0)
+    first.save()
+    answer(store, 2)
+    first.learn(9, policy=0)  # and is killed before that is saved
+    assert len(learned(tmp_path / "parts")) == 3
+    answer(store, 3)
+    second = learner(store, models, tmp_path / "parts")
+    assert second.learned == 2
+    second.learn(9, policy=0)
+    whole = learner(store, models, tmp_path / "whole")
+    whole.learn(9, policy=0)
+    for each, name in ((second, "parts"), (whole, "whole")):
+        each.publish(tmp_path / name / "reward")
+        assert learned(tmp_path / name) == [f"q{n}:{n + 9}" for n in range(4)]
+    one, two = (read_manifest(tmp_path / name / "reward").outputs for name in ("parts", "whole"))
+    assert one == two
+    assert (tmp_path / "parts/updates.jsonl").read_text() == (tmp_path / "whole/updates.jsonl").read_text()
+    noted = store.lessons.newest()
+    assert noted is not None
+    assert noted.learned == 4
+
+
+def test_whose_answers_are_learned(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:
+    store.add_questions([question(8, project="other"), question(9, criterion="short")])
+    answer(store, 0)
+    known = store.rankings()
+    (tmp_path / "known.jsonl").write_text("".join(json.dumps(to_json(ranking)) + "\n" for ranking in known))
+    for number, who in ((1, "eve"), (2, "simulated:x"), (3, "left out"), (8, "eve"), (9, "eve")):
+        answer(store, number, who)
+    store.undo(answer(store, 4), "eve")
+    store.add_answer(Answer("q5", "eve", Skipped("no")))
+    last = answer(store, 6)
+    given = {"without": ["left out"], "replay": [str(tmp_path / "known.jsonl")], "answers": 3}
+    live = learner(store, models, tmp_path / "out", **given)
+    assert len(live.learn(9, policy=0)) == 8
+    assert [name.partition(":")[0] for name in learned(tmp_path / "out")] == ["q1", "q6"]
+    assert live.done, "two were learned, and one left out on purpose"
+    assert live.online.place.upto == last
+    answer(store, 7)
+    assert live.learn(9, policy=0) == [], "the budget is spent"
+
+
+def test_what_was_taken_back_is_not_replayed(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:
+    live = learner(store, models, tmp_path / "out")
+    first, second = answer(store, 0), answer(store, 1)
+    live.learn(9, policy=0)
+    store.undo(first, "eve")
+    third = answer(store, 2)
+    live.learn(9, policy=1)
+    rows = [json.loads(line) for line in (tmp_path / "out/updates.jsonl").read_text().splitlines()]
+    assert [row["answer"] for row in rows] == [first, second, third]
+    assert set(rows[2]["replayed"]) == {second}
+    assert [row["policy"] for row in rows] == [0, 0, 1]
+
+
+def test_a_published_reward_model_knows_its_people(
+    store: FeedbackStore, models: dict[str, str], tmp_path: Path
+) -> None:
+    live = learner(store, models, tmp_path / "out")
+    answer(store, 0)
+    live.learn(9, policy=0)
+    before = live.online.model.offsets
+    live.publish(tmp_path / "out/reward")
+    assert live.online.model.offsets == before
+    config = json.loads((tmp_path / "out/reward/config.json").read_text())
+    assert config["assent_reward_offset"] != 0.0
+    manifest = read_manifest(tmp_path / "out/reward")
+    assert (manifest.kind, manifest.metrics["answers"]) == ("live", 1)
+    (ranking,) = read_rankings(str(tmp_path / "out/reward/rankings.jsonl"))
+    assert ranking.annotator == "eve"
+
+
+def test_questions_about_older_policies_come_later(
+    store: FeedbackStore, models: dict[str, str], tmp_path: Path
+) -> None:
+    settings = LiveSettings(**models, questions=2)
+    asking = Asking(store, settings, tmp_path / "stages", seed=0)
+    for number, policy in ((1, 0), (2, 2)):
+        _made(asking, [(f"{number}.{place}", 0.5 + place / 10) for place in range(2)])
+        assert asking.ask(policy) == 2
+        assert asking.batches == number
+    assert asking.waiting(0) == asking.waiting(2) == 2
+    again = Asking(store, settings, tmp_path / "stages", seed=0)
+    assert (again.batches, again.waiting(2)) == (2, 2), "it goes on from what it wrote down"
+    turns: list[str] = []
+    for _ in range(4):
+        turn = store.work.take("eve")
+        assert not isinstance(turn, str)
+        turns.append(turn.question.prompt.id)
+        store.add_answer(Answer(turn.question.id, "eve", Preference(0)))
+    assert turns[:2] == ["2.1", "2.0"], "those about the newest policy, the one worth most first"
+    assert turns[2:] != ["1.1", "1.0"], "what others asked comes before what is two policies old"
+
+
+def _made(asking: Asking, prompts: list[tuple[str, float]]) -> None:
+    folder = asking.made("select")
+    folder.mkdir(parents=True)
+    rows = [
+        {"id": f"{name}/{i}", "prompt_id": name, "prompt": {"id": name, "text": "Ask"}, "text": f"{name} {i}"}
+        for name, _ in prompts
+        for i in range(2)
+    ]
+    (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    worth = [{"prompt_id": name, "completion_ids": [], "worth": value} for name, value in prompts]
+    (folder / "selection.jsonl").write_text("".join(json.dumps(row) + "\n" for row in worth))
+
+
+def test_a_reward_model_that_cannot_learn_live(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many/ensemble.json").write_text('{"members": ["member-1"]}')
+    with pytest.raises(RecipeError, match="is an ensemble of models; one model learns live"):
+        learner(store, {**models, "reward": str(tmp_path / "many")}, tmp_path / "out")
