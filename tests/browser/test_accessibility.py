@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from assent.feedback import FeedbackStore, SimulatedAnnotator
+from assent.feedback.lessons import Lesson
 from assent.feedback.people import About
 from assent.feedback.questions import TASKS
 from assent.feedback.simulated_answers import simulated_answers
@@ -26,7 +27,7 @@ LOOKS = {
     "phone": {"width": 390, "height": 844, "is_mobile": True, "has_touch": True},
     "phone-dark": {"width": 390, "height": 844, "is_mobile": True, "has_touch": True, "color_scheme": "dark"},
 }
-PAGES = ["instructions", "mine", "me", "dashboard", "people", "project", "audit", "nowhere", "done"]
+PAGES = ["instructions", "mine", "me", "live", "dashboard", "people", "project", "audit", "nowhere", "done"]
 AXE = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
     "resultTypes": ["violations"],
@@ -63,7 +64,9 @@ def store(tmp_path):
         people = [SimulatedAnnotator(f"simulated:{n}", noise=0.5) for n in range(4)]
         asked = opened.questions()[len(TASKS) :]
         worth = {"overall": lambda _, text: -float(text.split()[1])}
-        opened.add_answers(simulated_answers(asked, people, worth, each=4, seed=0))
+        given = opened.add_answers(simulated_answers(asked, people, worth, each=4, seed=0))
+        opened.lessons.add_policy("run", 0)
+        opened.lessons.add("run", [Lesson(event, event % 3 / 2, 0) for event in given])
         yield opened
 
 

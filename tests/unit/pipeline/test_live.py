@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from assent.data.readers import read_rankings
-from assent.errors import RecipeError
+from assent.errors import DataError, RecipeError
 from assent.feedback.answers import Answer
 from assent.feedback.questions import Question
 from assent.feedback.responses import Preference, Skipped
 from assent.feedback.store import FeedbackStore
 from assent.pipeline.live.asking import Asking
+from assent.pipeline.live.beside import Beside, Work
 from assent.pipeline.live.learner import Learner
+from assent.pipeline.live.loop import Loop
 from assent.pipeline.live.settings import LiveSettings
 from assent.pipeline.stage import Context, NoProgress
 from assent.runs.manifest import read_manifest
@@ -178,6 +180,86 @@ def _made(asking: Asking, prompts: list[tuple[str, float]]) -> None:
     (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     worth = [{"prompt_id": name, "completion_ids": [], "worth": value} for name, value in prompts]
     (folder / "selection.jsonl").write_text("".join(json.dumps(row) + "\n" for row in worth))
+
+
+class FakeBeside:
+    """Stands for the process beside: a test says what became of its jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: list[list[Work]] = []
+        self.busy = self.ended = False
+        self.error: Exception | None = None
+
+    def begin(self, job: list[Work]) -> None:
+        self.jobs.append(job)
+        self.busy = True
+
+    def hear(self) -> None:
+        self.busy = self.ended = False
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+
+def looped(live: Learner) -> tuple[Loop, FakeBeside]:
+    beside = FakeBeside()
+    return Loop(live.store, live, cast(Beside, beside), live.settings, live.context), beside
+
+
+def whole(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").write_text("{}")
+
+
+def test_a_refresh_and_the_questions_after_it(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:
+    out, stages = tmp_path / "out", tmp_path / "out/stages"
+    live = learner(store, models, out, refresh_answers=2, questions=2, policy={"batch_size": 4}, refresh_steps=3)
+    loop, beside = looped(live)
+    answer(store, 0)
+    loop.once()
+    assert [work.kind for work in beside.jobs[-1]] == ["sample", "select"], "one answer is not enough to refresh"
+    whole(beside.jobs[-1][0].out)
+    beside.ended, beside.error = True, DataError("no two answers that differ")
+    loop.once()
+    loop.once()
+    assert len(beside.jobs) == 1, "what brought no question is not tried again at once"
+    answer(store, 1)
+    loop.once()
+    policy, sample, select = beside.jobs[-1]
+    assert policy.kind == "rloo"
+    assert policy.settings["model"] == models["model"]
+    assert policy.settings["reward"] == select.settings["reward"] == str(stages / "reward-0001")
+    assert (policy.settings["max_steps"], policy.settings["batch_size"]) == (3, 4)
+    assert sample.settings["model"] == str(policy.out) == str(stages / "policy-0001")
+    assert sample.out.name == "sample-0002"
+    assert select.settings["asked"] == [str(stages / "reward-0001/rankings.jsonl")]
+
+    # killed here, the refresh is what the next one begins with, though no answer came since
+    again, beside = looped(live)
+    again.once()
+    assert [work.settings for work in beside.jobs[0]] == [work.settings for work in (policy, sample, select)]
+    whole(policy.out)
+    again.once()
+    noted = store.lessons.newest()
+    assert noted is not None
+    assert (again.version, noted.policy) == (1, 1), "told before its questions are made"
+    assert (out / "policy").resolve() == policy.out.resolve()
+    _made(again.asking, [("a", 0.2), ("b", 0.1)])
+    whole(select.out)
+    beside.ended = True
+    again.once()
+    assert again.asking.waiting(1) == 2
+    assert len(beside.jobs) == 1, "there is enough to answer"
+
+
+def test_a_failed_refresh_is_told(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:
+    live = learner(store, models, tmp_path / "out", refresh_answers=1)
+    loop, beside = looped(live)
+    answer(store, 0)
+    loop.once()
+    beside.ended, beside.error = True, DataError("a completion without a score")
+    with pytest.raises(DataError, match="without a score"):
+        loop.once()
 
 
 def test_a_reward_model_that_cannot_learn_live(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:

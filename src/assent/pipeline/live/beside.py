@@ -65,19 +65,26 @@ class Beside:
     def begin(self, job: Sequence[Work]) -> None:
         """Have the stages run one after the other."""
         assert self._job is None
-        self._job = self._pool.submit(_run, list(job))
+        with _killed_told():
+            self._job = self._pool.submit(_run, list(job))
 
     def hear(self) -> None:
         """Raise what the job raised, if it did."""
         assert self._job is not None
         job, self._job = self._job, None
-        try:
+        with _killed_told():
             job.result()
-        except BrokenProcessPool:
-            raise RunError(
-                "the process that refreshes the policy and samples questions was killed, perhaps for want of memory; "
-                "run the same again to go on"
-            ) from None
+
+
+@contextlib.contextmanager
+def _killed_told() -> Generator[None]:
+    try:
+        yield
+    except BrokenProcessPool:
+        raise RunError(
+            "the process that refreshes the policy and samples questions was killed, perhaps for want of memory; run "
+            "the same again to go on"
+        ) from None
 
 
 def _run(job: list[Work]) -> None:

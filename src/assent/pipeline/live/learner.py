@@ -253,7 +253,8 @@ def _input(name: str, artifact: Any, source: str) -> InputRecord:
     made = find_manifest(path)
     identity = None if made is None else read_manifest(made).identity
     parent = None if made is None else str(made)
-    return InputRecord(name, source, digest_path(path), str(path), identity, parent, artifact)
+    digest = digest_json(["content", digest_path(path)])
+    return InputRecord(name, source, digest, str(path), identity, parent, artifact)
 
 
 def _cut(path: Path, rows: int) -> None:

@@ -50,7 +50,7 @@ class Loop:
             self._announce()
         while not (self.learner.done and not self.beside.busy):
             still_there()
-            if not self._once():
+            if not self.once():
                 time.sleep(LOOK)
         self.learner.save()
         if self._new_answers() > 0:
@@ -60,7 +60,7 @@ class Loop:
                 time.sleep(LOOK)
                 self._hear()
 
-    def _once(self) -> bool:
+    def once(self) -> bool:
         """Learn, save and look after the work beside; whether answers were read."""
         read = self.learner.learn(_AT_ONCE, self.version)
         self.asking.answered(answer.question.id for answer in read)
