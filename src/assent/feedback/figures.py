@@ -235,7 +235,7 @@ class LearningPoint:
     """The newest policy at the end of the span."""
 
 
-def learning_curve(lessons: Sequence[Lesson], learned: int, points: int = 20, least: int = 5) -> list[LearningPoint]:
+def learning_curve(lessons: Sequence[Lesson], learned: int, points: int = 20, least: int = 10) -> list[LearningPoint]:
     """At most ``points`` spans of equally many of the ``lessons``, the last of the ``learned`` there are; of ``least``
     each where there are so many.  Answers that are ties count in no span."""
     decided = [

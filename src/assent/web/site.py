@@ -130,6 +130,7 @@ class Site:
             "person": person,
             "progress": self.progress(request, person) if working and person else None,
             "last_answer": self.store.last_answer(person.name) if working and person else None,
+            "learning": self.learning() if person and template != "error.html" else None,
             "problem": None,
             **context,
         }

@@ -9,7 +9,9 @@ from assent.feedback.figures import (
     disagreements,
     group_disagreement,
     label_budget,
+    learning_curve,
 )
+from assent.feedback.lessons import Lesson
 from assent.feedback.questions import Question
 from assent.types import Prompt, Ranking
 
@@ -115,3 +117,14 @@ def test_groups_are_compared_field_by_field():
     # law and art: ann and bob agree, cat and bob do not; within law ann and cat do not
     assert found["field"].gap.value == pytest.approx(-0.5)
     assert group_disagreement(rows, {}) == {}
+
+
+def test_the_learning_curve_is_of_decided_answers_in_their_order():
+    lessons = [Lesson(10 + n, None if n == 2 else float(n > 3), n // 4) for n in range(9)]
+    first, second = learning_curve(lessons, learned=109, points=9, least=4)
+    assert (first.first, first.last, first.accuracy.value, first.policy) == (101, 105, 0.25, 1)
+    assert (second.first, second.last, second.accuracy.value, second.policy) == (106, 109, 1.0, 2)
+    assert first.accuracy.low < 0.25 < first.accuracy.high
+    (few,) = learning_curve(lessons[:2], learned=2)
+    assert (few.first, few.last, few.accuracy.value) == (1, 2, 0.0)
+    assert learning_curve([Lesson(1, None, 0)], learned=1) == []

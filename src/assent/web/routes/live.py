@@ -32,7 +32,7 @@ def show(request: Request, person: Anyone, site: TheSite) -> Response:
         return JSONResponse({"learned": learned, "policy": policy, "accuracy": latest})
     marks = [Mark(str(point.last), point.accuracy.value, point.accuracy.low, point.accuracy.high) for point in points]
     picture = curve(marks, "Share of comparisons foreseen, by answers learned")
-    return site.render(request, "live.html", learning=learning, points=points, picture=picture)
+    return site.render(request, "live.html", points=points, picture=picture)
 
 
 def _points(site: Site) -> list[LearningPoint]:
