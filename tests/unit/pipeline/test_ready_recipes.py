@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_a_tasks_plan_runs_every_stage_and_its_judge_is_no_reward(name, tmp_path
     assert len(by) == 1
     others = [value for stage, values in stages.items() if stage != "evaluate" for value in texts(values)]
     assert by[0] not in others
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_its_head_says_of_a_real_model_fits_the_recipe(name):
+    path = RECIPES / f"tasks/{name}.yaml"
+    head = path.read_text(encoding="utf-8").partition("name: ")[0]
+    sets = re.findall(r"--set (\S+)", head)
+    changed = {stage.name: stage.values for stage in load_recipe(path, sets).stages}
+    assert changed["base"]["max_steps"] == 1
+    judged = changed["evaluate"]
+    assert not [key for key in ("data", "judge_function") if re.search("world|data.tasks", str(judged.get(key)))]
 
 
 def test_every_task_has_its_page_with_the_command_that_runs_it():
