@@ -32,8 +32,7 @@ class TaskWorldSettings(Settings):
 
 
 def run(settings: TaskWorldSettings, context: Context) -> Metrics:
-    """Writes ``texts.jsonl``, ``demonstrations.jsonl``, ``train_prompts.jsonl``, ``eval_prompts.jsonl`` and
-    ``references.jsonl``, right answers to the last."""
+    """Writes ``texts.jsonl``, ``demonstrations.jsonl``, ``train_prompts.jsonl`` and ``eval_prompts.jsonl``."""
     draw, seed, out = load_world(settings.task), context.seed, context.out
     read = demonstrations(draw, settings.texts, settings.mistakes, seed, "text")
     write_jsonl(out / "texts.jsonl", ({"text": _written(demonstration)} for demonstration in read))
@@ -41,11 +40,8 @@ def run(settings: TaskWorldSettings, context: Context) -> Metrics:
     write_jsonl(out / "demonstrations.jsonl", shown)
     train = problems(draw, settings.train_prompts, False, seed, "train")
     write_jsonl(out / "train_prompts.jsonl", (each.asked(f"train-{i}") for i, each in enumerate(train)))
-    held_out = list(problems(draw, settings.eval_prompts, True, seed, "eval"))
-    asked = [each.asked(f"eval-{i}") for i, each in enumerate(held_out)]
-    write_jsonl(out / "eval_prompts.jsonl", asked)
-    right = (Demonstration(prompt, each.right) for prompt, each in zip(asked, held_out, strict=True))
-    write_jsonl(out / "references.jsonl", right)
+    held_out = problems(draw, settings.eval_prompts, True, seed, "eval")
+    write_jsonl(out / "eval_prompts.jsonl", (each.asked(f"eval-{i}") for i, each in enumerate(held_out)))
     return {"texts": settings.texts, "demonstrations": settings.demonstrations}
 
 
