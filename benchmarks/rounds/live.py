@@ -127,7 +127,7 @@ class Run:
             self._until(lambda share=share: self._acknowledged() >= share * ANSWERS)
             begun = time.monotonic()
             self._kill(what)
-            self._until(lambda: self.watching.learned >= self._acknowledged() - len(self.people))
+            self._until(self._is_back)
             self.troubles.append((begun, time.monotonic()))
             print(f"killed the {what}: all was learned again {self.troubles[-1][1] - begun:.0f} s later", flush=True)
         self._until(lambda: self._acknowledged() >= ANSWERS)
@@ -156,6 +156,11 @@ class Run:
 
     def _acknowledged(self) -> int:
         return sum(len(person.acknowledged) for person in self.people)
+
+    def _is_back(self) -> bool:
+        """Whether the newest process looks for answers, and has learned what came without it."""
+        ready = LOG.read_text(encoding="utf-8", errors="replace").count("answer at http")
+        return ready == len(self.started) and self.watching.learned >= self._acknowledged() - len(self.people)
 
     def _until(self, true: Callable[[], bool]) -> None:
         while not true():

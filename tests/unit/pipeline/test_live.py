@@ -225,19 +225,24 @@ def test_a_refresh_and_the_questions_after_it(store: FeedbackStore, models: dict
     assert len(beside.jobs) == 1, "what brought no question is not tried again at once"
     answer(store, 1)
     loop.once()
+    assert [work.out.name for work in beside.jobs[-1]] == ["sample-0002", "select-0002"], "a refresh is due, but later"
+    _made(loop.asking, [("w", 0.2)])
+    whole(beside.jobs[-1][1].out)
+    beside.ended = True
+    loop.once()
     policy, sample, select = beside.jobs[-1]
     assert policy.kind == "rloo"
     assert policy.settings["model"] == models["model"]
     assert policy.settings["reward"] == select.settings["reward"] == str(stages / "reward-0001")
     assert (policy.settings["max_steps"], policy.settings["batch_size"]) == (3, 4)
     assert sample.settings["model"] == str(policy.out) == str(stages / "policy-0001")
-    assert sample.out.name == "sample-0002"
+    assert sample.out.name == "sample-0003"
     assert select.settings["asked"] == [str(stages / "reward-0001/rankings.jsonl")]
 
-    # killed here, the refresh is what the next one begins with, though no answer came since
+    # killed here, the refresh goes on, though no answer came since
     again, beside = looped(live)
     again.once()
-    assert [work.settings for work in beside.jobs[0]] == [work.settings for work in (policy, sample, select)]
+    assert beside.jobs[-1] == [policy, sample, select], "one of the two questions waits: enough"
     whole(policy.out)
     again.once()
     noted = store.lessons.newest()

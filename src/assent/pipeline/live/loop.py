@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,8 @@ class Loop:
         names = [path.parent.name for path in self.folder.stages.glob("policy-*[0-9]/manifest.json")]
         self.version = max([int(name.removeprefix("policy-")) for name in names], default=0)
         self._since = time.monotonic()
+        self._sampled = False
+        """Whether questions alone were sampled just now: then a refresh is next, however few there are."""
         self._fruitless = -1
         """Answers learned when a batch of questions brought none."""
 
@@ -59,6 +62,8 @@ class Loop:
                 still_there()
                 time.sleep(LOOK)
                 self._hear()
+        for left in (*self.folder.stages.glob("*.partial"), *self.folder.stages.glob(".*")):  # of jobs cut short
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def once(self) -> bool:
         """Learn, save and look after the work beside; whether answers were read."""
@@ -67,11 +72,18 @@ class Loop:
         self.learner.save_beside()
         self._hear()
         if not self.beside.busy and not self.learner.done:
-            if self._due():
-                self._refresh(ask=True)
-            elif self._low():
-                self.beside.begin(self._questions(self.version))
+            self._begin()
         return bool(read)
+
+    def _begin(self) -> None:
+        """Have the policy refreshed where that is due, but nobody wait for questions meanwhile: those come first."""
+        low = self._low()
+        refresh = self._due() and (self._sampled or not low)
+        self._sampled = low and not refresh
+        if refresh:
+            self._refresh(ask=True)
+        elif low:
+            self.beside.begin(self._questions(self.version))
 
     # --- the policy --------------------------------------------------------------------------------------------------
 
