@@ -73,7 +73,12 @@ class Lessons:
             if connection.execute(select(lessons.c.id).where(*this)).first() is None:
                 connection.execute(insert(lessons).values(run=run, created=time.time(), policy=policy))
 
-    def newest(self, most: int = 2000) -> Learning | None:
+    def exist(self) -> bool:
+        """Whether any run told something."""
+        with self._database.reading() as connection:
+            return connection.execute(select(lessons.c.id).limit(1)).first() is not None
+
+    def newest(self, most: int = 1000) -> Learning | None:
         """How far the run is that told something last, with ``most`` of its lessons; ``None`` before any did."""
         with self._database.reading() as connection:
             run = connection.execute(select(lessons.c.run).order_by(lessons.c.id.desc()).limit(1)).scalar_one_or_none()

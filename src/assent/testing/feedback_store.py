@@ -265,6 +265,7 @@ class FeedbackStoreTests(StoreWorkTests, StorePeopleTests):
         assert [answer.event for answer in store.answers(after=moment)] == [corrected]
 
     def test_what_a_run_learned_is_noted_once(self, store: FeedbackStore) -> None:
+        assert not store.lessons.exist()
         assert store.lessons.newest() is None
         store.add_questions([make_question(n) for n in range(3)])
         given = [store.add_ranking(f"q{n}", "ann", [1, 2, 3]) for n in range(3)]
@@ -276,6 +277,7 @@ class FeedbackStoreTests(StoreWorkTests, StorePeopleTests):
                 store.lessons.add_policy("newer", policy)
             store.lessons.add("newer", learned[:2])
             store.lessons.add("newer", learned)
+        assert store.lessons.exist()
         found = store.lessons.newest()
         assert found is not None
         assert (found.learned, found.policy, found.recent) == (3, 1, tuple(learned))

@@ -20,7 +20,6 @@ from fastapi.templating import Jinja2Templates
 
 from assent import __version__
 from assent.errors import StoreAwayError
-from assent.feedback.lessons import Learning
 from assent.feedback.people import Person
 from assent.feedback.projects import InstructionVersion
 from assent.feedback.questions import DEFAULT_PROJECT, Question
@@ -130,7 +129,7 @@ class Site:
             "person": person,
             "progress": self.progress(request, person) if working and person else None,
             "last_answer": self.store.last_answer(person.name) if working and person else None,
-            "learning": self.learning() if person and template != "error.html" else None,
+            "learning": person is not None and template != "error.html" and self.store.lessons.exist(),
             "problem": None,
             **context,
         }
@@ -146,10 +145,6 @@ class Site:
         project = self.project(request)
         size = self.kept(f"size {project}", 5.0, lambda: self.store.work.size(project))
         return self.store.work.progress(person.name, project, size)
-
-    def learning(self) -> Learning | None:
-        """How far the model is that learns from the answers, a second ago at most; ``None`` where none does."""
-        return self.kept("learning", 1.0, self.store.lessons.newest)
 
     def instructions(self, project: str) -> InstructionVersion:
         """The project's own, or version 0: the built-in rules."""
