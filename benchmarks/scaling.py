@@ -44,7 +44,7 @@ from assent.training.examples import comparison_examples, demonstration_examples
 from assent.training.loop import Training
 from assent.training.objective import Objective
 from assent.training.on_policy import OnPolicySettings
-from assent.training.optim import build_optimizer
+from assent.training.optim import build_optimizers
 from assent.training.roles import Roles
 from assent.training.rollouts import collate_rollouts
 from assent.training.sharding import Sharding
@@ -96,10 +96,7 @@ def training_of(name: str, sharding: str, folder: Path, optimised: bool = False)
     source = Given(_rollouts(policy)) if rollouts else _examples(name, policy.tokenizer)
     if sharding == "fsdp":
         Sharding(roles)
-    optimizers = {
-        role: build_optimizer(module.named_parameters(), settings, settings.learning_rate)
-        for role, module in roles.trained.items()
-    }
+    optimizers = build_optimizers(roles.trained, settings)
     objective = Objective(source, algorithm, settings)
     return Training([objective], roles, optimizers if optimised else {}, settings, settings, 2, folder, [], 0, _silent)
 

@@ -29,7 +29,7 @@ from assent.training.critic import start_critic
 from assent.training.distributed import join, size
 from assent.training.loop import Training
 from assent.training.objective import Objective
-from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
+from assent.training.optim import LoopSettings, OptimSettings, build_optimizers
 from assent.training.roles import Roles
 from assent.training.rollouts import OnUnscored, RolloutSource
 from assent.training.sharding import Sharding
@@ -283,10 +283,7 @@ def make_training(task: OnPolicyTask, roles: Roles, source: Source, callbacks: S
             *_pretrain_objective(task, roles),
         ],
         roles=roles,
-        optimizers={
-            name: build_optimizer(module.named_parameters(), settings, rates.get(name, settings.learning_rate))
-            for name, module in roles.trained.items()
-        },
+        optimizers=build_optimizers(roles.trained, settings, rates),
         optim=settings,
         loop=settings,
         total_steps=settings.max_steps,

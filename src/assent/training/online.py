@@ -22,7 +22,7 @@ from assent.rewards.model import score_rows
 from assent.training.callbacks import Callback, StepEvent
 from assent.training.loop import Training
 from assent.training.objective import Objective
-from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
+from assent.training.optim import LoopSettings, OptimSettings, build_optimizers
 from assent.training.roles import Roles
 from assent.training.sources import Example, collate
 from assent.types import short_id
@@ -102,10 +102,7 @@ class OnlineReward:
         self.training = Training(
             objectives=[Objective(self, ALGORITHM, settings)],
             roles=roles,
-            optimizers={
-                name: build_optimizer(module.named_parameters(), settings, settings.learning_rate)
-                for name, module in roles.trained.items()
-            },
+            optimizers=build_optimizers(roles.trained, settings),
             optim=settings,
             loop=settings,
             total_steps=0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -93,6 +93,16 @@ def build_optimizer(
     for group in optimizer.param_groups:
         group["peak_lr"] = learning_rate
     return optimizer
+
+
+def build_optimizers(
+    trained: Mapping[str, nn.Module], settings: OptimSettings, rates: Mapping[str, float] | None = None
+) -> dict[str, torch.optim.AdamW]:
+    """One for each trained role; a role that ``rates`` names has that learning rate, any other the settings' own."""
+    return {
+        role: build_optimizer(module.named_parameters(), settings, (rates or {}).get(role, settings.learning_rate))
+        for role, module in trained.items()
+    }
 
 
 def place_epsilon(optimizer: torch.optim.Optimizer, settings: OptimSettings) -> None:

@@ -19,7 +19,7 @@ from assent.training.distributed import join, rank, row_shares, sum_means
 from assent.training.gradient import Sums, add_means, idle, microbatch_rows
 from assent.training.loop import Training, annotate, means
 from assent.training.objective import Objective
-from assent.training.optim import LoopSettings, OptimSettings, build_optimizer
+from assent.training.optim import LoopSettings, OptimSettings, build_optimizers
 from assent.training.roles import Roles
 from assent.training.sharding import Sharding, is_sharded, rest
 from assent.training.sources import DatasetSource, Example, collate, longest_row, with_mismatched
@@ -121,10 +121,7 @@ def train(task: Task) -> dict[str, float]:
     training = Training(
         objectives=[Objective(source, task.algorithm, settings)],
         roles=roles,
-        optimizers={
-            name: build_optimizer(module.named_parameters(), settings, settings.learning_rate)
-            for name, module in roles.trained.items()
-        },
+        optimizers=build_optimizers(roles.trained, settings),
         optim=settings,
         loop=settings,
         total_steps=total,
