@@ -12,9 +12,9 @@ demo: setup
 
 test: setup check
 	sh scripts/install-chromium.sh
-	$(BIN)/python -m pytest tests -m "not slow" -n 2 -q
+	$(BIN)/python -m pytest tests -m "not slow" -n 2 -q --durations=15
 	$(BIN)/python -m benchmarks.mutants
-	$(BIN)/python -m pytest tests -m slow -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --no-loadscope-reorder -q --durations=0
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks examples

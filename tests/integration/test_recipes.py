@@ -1,28 +1,15 @@
-"""The recipes run whole, as a user runs them, and show what they claim."""
+"""The quickstart and the recipes that go on from its stages run whole, as a user runs them, and show what they claim."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared"
-SST2 = SHARED / "data" / "sst2" / "glue"
-POLICY = SHARED / "models" / "reviews-6m"
+from whole_runs import assent
 
 pytestmark = pytest.mark.slow
-
-
-def assent(*arguments: str) -> str:
-    command = [sys.executable, "-m", "assent", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +50,6 @@ def test_quickstart_models_load_with_plain_transformers(quickstart: Path) -> Non
     assert "music" in tokenizer.decode(out[0], skip_special_tokens=True).removeprefix(prompt)
     reward = AutoModelForSequenceClassification.from_pretrained(quickstart / "reward")
     assert reward(**tokenizer(prompt, return_tensors="pt")).logits.shape == (1, 1)
-
-
-@pytest.mark.skipif(
-    not (SST2.is_dir() and POLICY.is_dir()), reason="needs SST-2 and the small model beside the checkout"
-)
-def test_sentiment_reaches_positive_reviews(tmp_path: Path) -> None:
-    out = tmp_path / "sentiment"
-    local = {"sst2.data": SST2 / "train.tsv", "sst2.dev": SST2 / "dev.tsv", "sft.model": POLICY, "judge.model": POLICY}
-    sets = [f"{key}={value}" for key, value in local.items()] + ["sft.add_bos=true", "judge.add_bos=true"]
-    assent("run", "recipes/sentiment.yaml", "--out", str(out), *[word for item in sets for word in ("--set", item)])
-    figures = json.loads((out / "report.json").read_text())
-    print(figures)
-    assert figures["positive_rate"] >= 0.85
-    assert figures["positive_rate_sft"] < 0.75
-    assert figures["kl"] > 0
-    assert figures["reward_model_accuracy"] > 0.7
 
 
 def test_apprenticeship_learns_from_demonstrations_alone(quickstart: Path, tmp_path: Path) -> None:

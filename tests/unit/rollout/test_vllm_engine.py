@@ -88,7 +88,7 @@ def run_there(folder: Path, *words: str | Path) -> str:
         env={**os.environ, **settings, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
