@@ -1,4 +1,4 @@
-"""The quickstart and the recipes that go on from its stages run whole, as a user runs them, and show what they claim."""
+"""The quickstart, and recipes that go on from its stages, run whole as a user runs them and show what they claim."""
 
 from __future__ import annotations
 
