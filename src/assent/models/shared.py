@@ -41,6 +41,16 @@ class Bases:
         """The policy in a folder, or of a hub name, to be trained."""
         if self.settings.adapter == "none":
             return load_policy(source, self.device)
+        policy = self._over_base(source)
+        train_adapter(policy, self.settings, seed, source)
+        return policy
+
+    def frozen_policy(self, source: str) -> Policy:
+        """The policy in a folder, or of a hub name, as it lies there: over a base that others share."""
+        policy = load_policy(source, self.device) if self.settings.adapter == "none" else self._over_base(source)
+        return policy.requires_grad_(False)
+
+    def _over_base(self, source: str) -> Policy:
         whole, *adapters = chain(source)
         if adapters and is_of_reward_model(source):
             raise ModelError(
@@ -49,9 +59,7 @@ class Bases:
         base = self._hold(whole)
         model = twin(base.model)
         attach(model, adapters)
-        policy = base.over(model, self._tokenizer(source, base) if adapters else base.tokenizer)
-        train_adapter(policy, self.settings, seed, source)
-        return policy
+        return base.over(model, self._tokenizer(source, base) if adapters else base.tokenizer)
 
     def _hold(self, whole: str) -> Policy:
         if _place(whole) not in self._held:

@@ -127,6 +127,8 @@ class OnPolicyTask:
     seed: int
     progress: Any
     say: Callable[[str], None]
+    reference: Policy | None = None
+    """What the policy is held to, frozen; ``None`` = the policy as it is before training."""
     engine: Engine | None = None
     """What draws the rollouts; ``None`` = this process, with the policy's own weights."""
     scored: Sequence[Example] = ()
@@ -242,13 +244,13 @@ def _with_multiplier(algorithm: Algorithm) -> Algorithm:
 
 
 def make_roles(task: OnPolicyTask) -> Roles:
-    """The policy, a frozen copy of it as the reference, and a critic, as far as the algorithm uses them.
+    """The policy, the task's reference or a frozen copy of the policy, and a critic, as far as the algorithm uses them.
 
     With an adapter they are one base: the policy with its adapter, the base without it, the critic with another.
     """
     settings: OnPolicySettings = task.settings
-    reference = None
-    if "ref_logprobs" in task.algorithm.needs or task.scored:
+    reference = task.reference
+    if reference is None and ("ref_logprobs" in task.algorithm.needs or task.scored):
         reference = task.policy.frozen_copy()
     critic = None
     if "values" in task.algorithm.outputs:

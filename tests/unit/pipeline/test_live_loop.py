@@ -232,7 +232,7 @@ def test_a_refresh_and_the_questions_after_it(store: FeedbackStore, models: dict
     loop.once()
     policy, sample, select = beside.jobs[-1]
     assert policy.kind == "rloo"
-    assert policy.settings["model"] == models["model"]
+    assert policy.settings["model"] == policy.settings["reference"] == models["model"]
     assert policy.settings["reward"] == select.settings["reward"] == str(stages / "reward-0001")
     assert (policy.settings["max_steps"], policy.settings["batch_size"]) == (3, 4)
     assert sample.settings["model"] == str(policy.out) == str(stages / "policy-0001")
@@ -255,6 +255,32 @@ def test_a_refresh_and_the_questions_after_it(store: FeedbackStore, models: dict
     again.once()
     assert again.asking.waiting(1) == 2
     assert len(beside.jobs) == 1, "there is enough to answer"
+
+
+def refresh_of(loop: Loop, beside: FakeBeside) -> Work:
+    """The next refresh that is begun; batches of questions that come before it are made at once."""
+    loop.once()
+    while beside.jobs[-1][0].kind == "sample":
+        _made(loop.asking, [(f"{loop.asking.batches}", 0.2)])
+        whole(beside.jobs[-1][1].out)
+        beside.ended = True
+        loop.once()
+    return beside.jobs[-1][0]
+
+
+@pytest.mark.parametrize("held_to", ["first", "previous"])
+def test_what_every_refresh_is_held_to(
+    store: FeedbackStore, models: dict[str, str], tmp_path: Path, held_to: str
+) -> None:
+    live = learner(store, models, tmp_path / "out", refresh_answers=1, questions=2, held_to=held_to)
+    for number in range(3):
+        answer(store, number)
+        refresh = refresh_of(*looped(live))
+        before = str(tmp_path / f"out/stages/policy-{number:04d}") if number else models["model"]
+        assert refresh.settings["model"] == before
+        assert refresh.settings.get("reference") == (models["model"] if held_to == "first" else None)
+        assert refresh_of(*looped(live)) == refresh, "the same after a kill"
+        whole(refresh.out)
 
 
 def test_a_failed_refresh_is_told(store: FeedbackStore, models: dict[str, str], tmp_path: Path) -> None:

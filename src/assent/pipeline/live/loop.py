@@ -164,7 +164,9 @@ class Loop:
 
 
 def refresh_settings(settings: LiveSettings, model: str, reward: str) -> dict[str, object]:
-    """Those of the stage that trains the policy."""
+    """Those of the stage that trains the policy from ``model``."""
     given = settings.model_dump(include=set(SamplingOptions.model_fields))
     given |= {"model": model, "reward": reward, "data": settings.data, "max_steps": settings.refresh_steps}
+    if settings.held_to == "first":
+        given["reference"] = settings.model
     return given | settings.policy

@@ -57,6 +57,8 @@ class LiveSettings(OnlineSettings, SamplingOptions):
     """What a refresh trains the policy by."""
     refresh_steps: int = Field(default=5, gt=0)
     """Steps of a refresh."""
+    held_to: Literal["first", "previous"] = "first"
+    """The reference of every refresh, which the KL is measured from: the policy to begin with, or the one before it."""
     policy: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Further settings of the refresh, those of the algorithm's stage: learning_rate, batch_size and so on."""
 

@@ -41,4 +41,4 @@ def run(settings: LiveSettings, context: Context) -> Metrics:
     return {"answers": learner.learned, "policies": loop.version, "steps": steps, **accuracy}
 
 
-STAGE = Stage(kind="live", summary="Learn while people answer", Settings=LiveSettings, run=run)
+STAGE = Stage(kind="live", summary="Learn while people answer", Settings=LiveSettings, run=run, version=2)

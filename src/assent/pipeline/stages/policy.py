@@ -22,6 +22,7 @@ from assent.pipeline.stages.reward_input import RewardInput, open_reward
 from assent.pipeline.stages.training import PublishSettings, finish, read_examples
 from assent.pipeline.stages.workers import crew, placed
 from assent.rewards.combine import models_in
+from assent.rewards.model import same_tokenizer
 from assent.rewards.source import Pending
 from assent.rollout.engine import EncodedPrompt
 from assent.training.distributed import is_main
@@ -34,7 +35,12 @@ from assent.training.sources import Example
 class RolloutStageSettings(RewardInput, OnPolicySettings, ClusterSettings, PublishSettings):
     """Policy optimisation against rewards."""
 
-    model: str = Input("model", description="Model folder or hub name to start from; also the reference")
+    model: str = Input(
+        "model", description="Model folder or hub name to start from; also the reference where none is given"
+    )
+    reference: str | None = Input(
+        "model", None, "Model that the policy is held to (KL); unset = the one it starts from"
+    )
     data: str = Input("data", description="Prompts: column prompt, messages or text")
     pretrain_data: str | None = Input("data", None, "Texts whose log-likelihood is mixed in (PPO-ptx): column text")
     engine: Literal["local", "vllm"] = "local"
@@ -70,6 +76,7 @@ def rollout_stage(
 def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     bases = Bases(settings, pick_device())
     policy = bases.policy(settings.model, context.seed)
+    reference = _reference(settings, policy, bases)
     room = room_for_prompts(policy, settings)
     source = open_reward(settings, algorithm.name, policy.tokenizer, settings.token_budget, bases)
     sharing = [each.model for each in models_in(source) if each.same_tokenizer]
@@ -80,7 +87,7 @@ def _run(algorithm: Algorithm, settings: Any, context: Context) -> Metrics:
     if reward is not None:
         _refuse_short_context(reward.context_length, encoded, settings)
     with crew(settings, algorithm.name, policy, source, context.say) as (engine, scorer):
-        given = {"prompts": prompts, "encoded": encoded, "engine": engine}
+        given = {"prompts": prompts, "encoded": encoded, "engine": engine, "reference": reference}
         task = _task(algorithm, settings, context, policy, reward=scorer, reward_model=reward, **given)
         try:
             figures, roles = train(task)
@@ -94,6 +101,11 @@ def _run_scored(algorithm: Algorithm, settings: Any, context: Context) -> Metric
         raise RecipeError(
             f"{algorithm.name}: cluster and staleness are for rollouts, and without reward or reward_function none are "
             "drawn; leave them out"
+        )
+    if settings.reference is not None:
+        raise RecipeError(
+            f"{algorithm.name}: completions with scores were sampled by model, which is their reference; leave "
+            "reference out, or give a reward"
         )
     policy = Bases(settings, pick_device()).policy(settings.model, context.seed)
     examples = scored_examples(policy, read_completions(settings.data), settings.data)
@@ -126,6 +138,20 @@ def _saved(
         save_critic(roles.critic, context.out)
     leading = ("reward_mean", "kl")
     return {name: figures[name] for name in leading if name in figures} | figures
+
+
+def _reference(settings: RolloutStageSettings, policy: Policy, bases: Bases) -> Policy | None:
+    """The model that the settings name as the reference.  Raises :class:`ModelError` where it reads other tokens."""
+    if settings.reference is None:
+        return None
+    reference = bases.frozen_policy(settings.reference)
+    alike = type(reference) is type(policy) and same_tokenizer(reference.tokenizer, policy.tokenizer)
+    if not alike or reference.context_length < policy.context_length:
+        raise ModelError(
+            f"{settings.reference}: the reference has another tokenizer or architecture than {settings.model}, or a "
+            "shorter context; give a model of the same kind, such as the one that this one was trained from"
+        )
+    return reference
 
 
 def _pretrain(policy: Policy, settings: RolloutStageSettings, context: Context) -> Sequence[Example]:
