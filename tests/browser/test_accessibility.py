@@ -64,7 +64,7 @@ def store(tmp_path):
         people = [SimulatedAnnotator(f"simulated:{n}", noise=0.5) for n in range(4)]
         asked = opened.questions()[len(TASKS) :]
         worth = {"overall": lambda _, text: -float(text.split()[1])}
-        given = opened.add_answers(simulated_answers(asked, people, worth, each=4, seed=0))
+        given = opened.add_answers(simulated_answers(asked, people, worth, {q.id: 4 for q in asked}, seed=0))
         opened.lessons.add_policy("run", 0)
         opened.lessons.add("run", [Lesson(event, event % 3 / 2, 0) for event in given])
         yield opened

@@ -15,10 +15,12 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 import assent
 from assent.algorithms import ALGORITHMS, load_algorithm
 from assent.cli import cli
+from assent.config import make_settings
 from assent.data import readers
 from assent.evaluation.alarm import Alarm, AlarmPoint
 from assent.evaluation.bradley_terry import Rating
@@ -26,8 +28,9 @@ from assent.evaluation.groups import Gap
 from assent.evaluation.over_optimisation import CurvePoint, EarlyStopping, OverOptimisation
 from assent.evaluation.references import ReferenceScores
 from assent.evaluation.win_rates import WinRate
-from assent.pipeline.recipe import load_recipe
+from assent.pipeline.recipe import load_recipe, parse_recipe
 from assent.pipeline.run import stage_spec
+from assent.pipeline.schema import load_stage
 from assent.pipeline.stages import contests, evaluate, frontier, lost, measured
 from assent.pipeline.verbs import stage_command
 from assent.reports import summary
@@ -248,6 +251,17 @@ def test_the_page_on_evidence_explains_every_key_of_the_evaluation():
     makers = (evaluate._result, evaluate._curves, frontier.curve_record, frontier.exploited)
     keys |= set().union(*map(keys_in, (*makers, contests.reward_accuracy, contests.detectable))) - {"_ratio"}
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_the_recipes_on_the_page_of_rounds_pass_every_check():
+    blocks = [text for language, text in fences(ROOT / "docs/rounds.md") if language == "yaml"]
+    whole = [text for text in blocks if text.startswith("stages:")]
+    mixture = yaml.safe_load(next(text for text in whole if "judged:" in text))
+    (program,) = (yaml.safe_load(text) for text in blocks if text.strip().startswith("judge:"))
+    mixture["stages"]["round"]["stages"] |= program
+    for text in (*whole, yaml.safe_dump(mixture, sort_keys=False)):
+        for spec in parse_recipe(text, "docs/rounds.md").stages:
+            make_settings(load_stage(spec.kind).Settings, dict(spec.values), spec.title)
 
 
 def python_calls() -> list[Any]:

@@ -65,6 +65,7 @@ def test_a_judge_answers_as_an_annotator_marked_as_such_and_is_compared_with_peo
     person("f.db", 1)
     with FeedbackStore.open("f.db") as store:
         assert len(store.rankings()) == 18
+        assert store.work.take("someone") == "finished", "its questions are a project of their own"
         with pytest.raises(StoreError, match="names that begin with 'judge:' are not for people"):
             store.people.add("Judge:me", "annotator", None, About())
     asked = len(world.asked)
@@ -84,7 +85,7 @@ def test_a_judge_answers_as_an_annotator_marked_as_such_and_is_compared_with_peo
 def test_a_judges_answers_fill_no_place_that_is_a_persons(world: JudgeWorld):
     with FeedbackStore.open("f.db") as store:
         store.projects.change("default", ProjectSettings(overlap=1), by="ann")
-    judge(world, "--store", "f.db", "--method", "ranking")
+    judge(world, "--store", "f.db", "--method", "ranking", "--project", "default")
     with FeedbackStore.open("f.db") as store:
         assert store.work.coverage().closed == 0
         (first, *_) = store.answers()
@@ -107,6 +108,7 @@ def test_grades_are_ratings_and_pairs_preferences(world: JudgeWorld):
     (ranking,) = read_rankings("two/rankings.jsonl")
     assert (ranking.kind, ranking.ranks, ranking.strength) == ("pairwise", (2, 1), 2.0)
     assert ranking.note.startswith("principle: ")
+    assert ranking.note.endswith("; margin 1.000")
     assert main(["comparisons", "--data", "two/rankings.jsonl", "--held-out", "0", "--out", "c"]) == 0
     assert [(c.chosen, c.rejected) for c in read_comparisons("c/train.jsonl")] == [("a b c", "a b")]
 

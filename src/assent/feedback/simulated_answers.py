@@ -21,19 +21,19 @@ def simulated_answers(
     questions: Sequence[Question],
     people: Sequence[SimulatedAnnotator],
     truths: Mapping[str, Truth],
-    each: int,
+    each: Mapping[str, int],
     seed: int,
     given: Collection[tuple[str, str]] = frozenset(),
     writers: Mapping[str, Writer] | None = None,
 ) -> Iterator[Answer]:
-    """``each`` answers to every question, by the people in turn.
+    """To every question as many answers as ``each`` has for its id, by the people in turn.
 
     ``truths``: criterion to the utility perceived; of a rating, one for each of its criteria.  ``given``: (question id,
     annotator) that are answered already, and left out.  ``writers``: criterion to what rewrites the answer shown first,
     whoever is asked.
     """
     for index, question in enumerate(questions):
-        for turn in range(each):
+        for turn in range(each[question.id]):
             annotator = people[(index + turn) % len(people)]
             if (question.id, annotator.name) not in given:
                 order = display_order(question, annotator.name)

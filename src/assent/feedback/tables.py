@@ -59,8 +59,8 @@ events = Table(
     # Without this SQLite may give a new row the id of a deleted one; ids here are for ever.
     sqlite_autoincrement=True,
 )
-"""``kind``: question, priority, gold, undo, erasure, or that of an answer (:mod:`assent.feedback.responses`).  ``key``:
-what the sender named an answer, so that one sent twice is kept once."""
+"""``kind``: question, priority, overlap, gold, undo, erasure, or that of an answer (:mod:`assent.feedback.responses`).
+``key``: what the sender named an answer, so that one sent twice is kept once."""
 
 questions = Table(
     "questions",

@@ -15,7 +15,7 @@ from assent.feedback.handing import Assignment, Nothing, Seeking, drop_leases, g
 from assent.feedback.projects import load_settings
 from assent.feedback.questions import DEFAULT_PROJECT, Question
 from assent.feedback.responses import SKIP, Response, checked, fields_of
-from assent.feedback.rows import GOLD, chunks, load_questions
+from assent.feedback.rows import GOLD, chunks, load_questions, refresh_given
 from assent.feedback.tables import answered, events, golds, leases, questions
 from assent.feedback.tallies import add_to_tallies, tally_of
 
@@ -127,6 +127,26 @@ class Work:
             for name, value in priorities.items():
                 where = questions.c.id == name
                 connection.execute(update(questions).where(where).values(priority=value, turn=-value))
+
+    def set_overlaps(self, overlaps: Mapping[str, int]) -> None:
+        """Change how many people answer each of these questions, each as an event; they open or close by it."""
+        if any(people < 1 for people in overlaps.values()):
+            raise StoreError("an overlap is below 1; give how many people answer each question")
+        if not overlaps:
+            return
+        with self._database.writing() as connection:
+            load_questions(connection, overlaps)
+            moment = time.time()
+            connection.execute(
+                insert(events),
+                [
+                    {"kind": "overlap", "created": moment, "question_id": name, "payload": {"overlap": people}}
+                    for name, people in overlaps.items()
+                ],
+            )
+            for name, people in overlaps.items():
+                connection.execute(update(questions).where(questions.c.id == name).values(overlap=people))
+                refresh_given(connection, questions.c.id == name)
 
     def set_gold(self, question_id: str, expected: Response, explanation: str = "") -> None:
         """Make a question gold: it is asked to see whether people read, and its answer is known.

@@ -205,7 +205,7 @@ def _feedback(row: Mapping[str, Any]) -> Feedback:
 
 def _covered(feedback: Feedback | None, stages: Sequence[StageRun]) -> Feedback | None:
     """With how much of what was asked was answered, from the stages that asked."""
-    asked = [stage.metrics for stage in stages if number(stage.metrics.get("questions"))]
+    asked = [s.metrics for s in stages if number(s.metrics.get("questions")) and "answered" in s.metrics]
     if feedback is None or not asked:
         return feedback
     questions, answered = (int(sum(number(m.get(key)) or 0 for m in asked)) for key in ("questions", "answered"))

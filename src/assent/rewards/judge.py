@@ -82,6 +82,9 @@ class Judged:
     """Pairs whose verdict changed with the order."""
     pairs: int = 0
     """Pairs judged in both orders."""
+    margin: float = 0.0
+    """How sure it is, 0 to 1: the mean over pairs of abs(2 P(first wins) - 1), P being the share of the orders asked
+    for; 1 = it decides each pair, and alike in both orders.  0 where it compared nothing."""
 
 
 class Judge:
@@ -137,24 +140,7 @@ class Judge:
 
     def _compared(self, prompt: Prompt, texts: Sequence[str]) -> Judged:
         criterion, principle = self._criterion(prompt, texts)
-        wins: list[list[float]] = [[] for _ in texts]
-        failures: dict[int, str] = {}
-        reversals = judged = 0
-        for one, other in combinations(range(len(texts)), 2):
-            try:
-                said = self._both_orders(prompt, texts[one], texts[other], criterion)
-            except Unscored as problem:
-                failures[one] = failures[other] = str(problem)
-                continue
-            share = sum(said) / len(said)
-            judged += len(said) == 2
-            reversals += len(said) == 2 and said[0] != said[1]
-            wins[one].append(share)
-            wins[other].append(1.0 - share)
-        alone = "its prompt has no other completion to be compared with"
-        unscored = {place: failures.get(place, alone) for place, shares in enumerate(wins) if not shares}
-        values = tuple(sum(shares) / len(shares) if shares else math.nan for shares in wins)
-        return Judged(values, unscored, principle, reversals, judged)
+        return compared(len(texts), lambda i, j: self._both_orders(prompt, texts[i], texts[j], criterion), principle)
 
     def _both_orders(self, prompt: Prompt, one: str, other: str, criterion: str) -> list[float]:
         """Of each order asked for: 1 where the first text is better, 0 where the other, 0.5 for a tie."""
@@ -189,10 +175,7 @@ class Judge:
                 said.append(self._shares(prompt, texts, order[::-1], criterion))
         except Unscored as problem:
             return Judged((math.nan,) * len(texts), dict.fromkeys(range(len(texts)), str(problem)), principle)
-        values = tuple(sum(shares) / len(said) for shares in zip(*said, strict=True))
-        pairs = list(combinations(range(len(texts)), 2)) if self.settings.swap else []
-        turned = sum((said[0][i] > said[0][j]) != (said[1][i] > said[1][j]) for i, j in pairs)
-        return Judged(values, {}, principle, turned, len(pairs))
+        return ranked(said, principle)
 
     def _shares(self, prompt: Prompt, texts: Sequence[str], order: Sequence[int], criterion: str) -> list[float]:
         """Of each text, the share of the others that it stands above, shown in this order."""
@@ -205,6 +188,48 @@ class Judge:
             for letter in group:
                 shares[order[LETTERS.index(letter.strip())]] = (below + 0.5 * (len(group) - 1)) / (len(texts) - 1)
         return shares
+
+
+def compared(count: int, said_of: Callable[[int, int], Sequence[float]], principle: str = "") -> Judged:
+    """What pairs of ``count`` answers come to.
+
+    ``said_of`` two places gives, of each order asked for, 1 where the first is better, 0 where the other and 0.5 for a
+    tie; it may raise :class:`Unscored`.
+    """
+    wins: list[list[float]] = [[] for _ in range(count)]
+    failures: dict[int, str] = {}
+    reversals = judged = 0
+    margins: list[float] = []
+    for one, other in combinations(range(count), 2):
+        try:
+            said = said_of(one, other)
+        except Unscored as problem:
+            failures[one] = failures[other] = str(problem)
+            continue
+        share = sum(said) / len(said)
+        judged += len(said) == 2
+        reversals += len(said) == 2 and said[0] != said[1]
+        margins.append(abs(2.0 * share - 1.0))
+        wins[one].append(share)
+        wins[other].append(1.0 - share)
+    alone = "its prompt has no other completion to be compared with"
+    unscored = {place: failures.get(place, alone) for place, shares in enumerate(wins) if not shares}
+    values = tuple(sum(shares) / len(shares) if shares else math.nan for shares in wins)
+    return Judged(values, unscored, principle, reversals, judged, _mean(margins))
+
+
+def ranked(said: Sequence[Sequence[float]], principle: str = "") -> Judged:
+    """What the rankings of K answers come to: [K] shares of the others that each stands above, in each order shown."""
+    values = tuple(sum(shares) / len(said) for shares in zip(*said, strict=True))
+    pairs = list(combinations(range(len(values)), 2))
+    signs = [[(shares[i] > shares[j]) - (shares[i] < shares[j]) for shares in said] for i, j in pairs]
+    turned = sum((each[0] > 0) != (each[-1] > 0) for each in signs)
+    margin = _mean([abs(sum(each)) / len(each) for each in signs])
+    return Judged(values, {}, principle, turned, len(pairs) if len(said) == 2 else 0, margin)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 class JudgeReward:

@@ -179,6 +179,22 @@ class StoreWorkTests:
         assert sorted(given) == sorted([f"q{n}" for n in range(6)] * 2)
         assert taken(store, "late") == "finished"
 
+    def test_an_overlap_that_is_raised_opens_a_question_to_others(self, store: FeedbackStore) -> None:
+        store.add_questions(replace(make_question(n), overlap=1) for n in range(2))
+        for n in range(2):
+            store.add_ranking(f"q{n}", "ann", (1, 2, 3))
+        before = store.last_event()
+        assert taken(store, "bob") == "finished"
+        store.work.set_overlaps({"q1": 2})
+        assert taken(store, "ann") == "finished", "who answered it is not asked again"
+        assert taken(store, "bob") == "q1"
+        assert store.work.coverage().closed == 1
+        assert len(store.answers(before)) == 2
+        with pytest.raises(StoreError, match="below 1"):
+            store.work.set_overlaps({"q1": 0})
+        with pytest.raises(StoreError, match="no question 'q9'"):
+            store.work.set_overlaps({"q9": 2})
+
     def test_overlap_of_the_project_opens_and_closes(self, store: FeedbackStore) -> None:
         store.add_questions([make_question(0), replace(make_question(1), overlap=3)])
         store.projects.change("default", ProjectSettings(overlap=1), "root")

@@ -10,6 +10,7 @@ from assent.feedback.answers import StoredAnswer, Who, kind_of
 from assent.feedback.questions import Question
 from assent.feedback.responses import Skipped
 from assent.feedback.store import FeedbackStore
+from assent.types import Ranking
 
 
 def answers_of(
@@ -35,9 +36,14 @@ def content(question: Question) -> tuple[str, frozenset[tuple[str, str]], str, s
     return question.prompt.id, answers, question.criterion, question.task
 
 
-def write_answers(answers: Sequence[StoredAnswer], folder: Path) -> dict[str, float | int]:
-    """The answers as the records that training reads; a file for each kind that was asked for, and the rankings'."""
-    rankings = [ranking for answer in answers if (ranking := answer.ranking())]
+def write_answers(
+    answers: Sequence[StoredAnswer], folder: Path, before: Sequence[Ranking] = ()
+) -> dict[str, float | int]:
+    """The answers as the records that training reads; a file for each kind that was asked for, and the rankings'.
+
+    ``before``: rankings that are not answers of the store; they come first.
+    """
+    rankings = [*before, *(ranking for answer in answers if (ranking := answer.ranking()))]
     judgements = [judgement for answer in answers for judgement in answer.judgements()]
     demonstrations = [made for answer in answers if (made := answer.demonstration())]
     write_jsonl(folder / "rankings.jsonl", rankings)
@@ -46,5 +52,5 @@ def write_answers(answers: Sequence[StoredAnswer], folder: Path) -> dict[str, fl
         if records:
             out[name] = write_jsonl(folder / f"{name}.jsonl", records)
     ranks = [rank for ranking in rankings for rank in ranking.ranks]
-    out["annotators"] = len({answer.annotator for answer in answers})
+    out["annotators"] = len({answer.annotator for answer in answers} | {ranking.annotator for ranking in before})
     return {**out, "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks))}

@@ -9,7 +9,7 @@ from pydantic import Field
 from assent.config import Settings
 from assent.data.jsonl import write_jsonl
 from assent.data.readers import describe, read_judgements, read_rankings
-from assent.errors import DataError
+from assent.errors import DataError, RecipeError
 from assent.feedback.adjudication import Adjudication, adjudicate
 from assent.feedback.competence import Competence, fit_competence
 from assent.feedback.judgements import rankings_from_judgements
@@ -30,6 +30,12 @@ class ComparisonSettings(Settings):
     """What several annotators of one question become: all = each ranking's own comparisons; weighted = the same times
     the annotator's competence, estimated from the training prompts; majority = one comparison of each two answers, as
     most say; model = one, with the probability of its order and the weight of what was said, by their competence."""
+    competence_from: list[str] = Input(
+        "data",
+        [],
+        "Further rankings by the same annotators, such as those of earlier rounds: competence is estimated "
+        "from them too, and they become no comparisons",
+    )
 
 
 def run(settings: ComparisonSettings, context: Context) -> Metrics:
@@ -37,7 +43,15 @@ def run(settings: ComparisonSettings, context: Context) -> Metrics:
     kept_apart = held_out_prompts((r.prompt.id for r in rankings), settings.held_out, context.seed, settings.data)
     apart = [r for r in rankings if r.prompt.id in kept_apart]
     trained = [r for r in rankings if r.prompt.id not in kept_apart]
-    fit = _competence(trained, settings) if settings.adjudication in ("weighted", "model") else None
+    fit = None
+    if settings.adjudication in ("weighted", "model"):
+        more = [ranking for source in settings.competence_from for ranking in _rankings(source)]
+        fit = _competence([*trained, *(r for r in more if r.prompt.id not in kept_apart)], settings)
+    elif settings.competence_from:
+        raise RecipeError(
+            f"comparisons: competence_from is for adjudication weighted or model, and it is {settings.adjudication}; "
+            "leave one out"
+        )
     written = {
         name: write_jsonl(context.out / f"{name}.jsonl", adjudicate(part, settings.adjudication, fit))
         for name, part in (("train", trained), ("held_out", apart))

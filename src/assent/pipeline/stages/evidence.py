@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from assent.evaluation.calibration import (
     repeated_agreement,
 )
 from assent.feedback.agreement import krippendorff_alpha
+from assent.feedback.answers import kind_of
 from assent.feedback.comparisons import comparisons_from_rankings
 from assent.feedback.ratings import places
 from assent.intervals import wilson_interval
@@ -114,10 +115,16 @@ def feedback_quality(rankings: Sequence[Ranking], truth: RewardSource | None) ->
         "comparisons": len(comparisons),
         "ties_share": sum(c.tie for c in comparisons) / max(1, len(comparisons)),
         "failed_share": sum(rank is None for rank in ranks) / max(1, len(ranks)),
-        "simulated": all(name.startswith("simulated:") for name in answers),
+        "simulated": _simulated(answers),
     }
     alpha = krippendorff_alpha(places(rankings), "ordinal", resamples=0)
     return out if alpha is None else {**out, "alpha": alpha.value}
+
+
+def _simulated(annotators: Iterable[str]) -> bool:
+    """Whether what stands for people, judges apart where there are others, is programs."""
+    kinds = {kind_of(name) for name in annotators}
+    return (kinds - {"judge"} or kinds) <= {"simulated"}
 
 
 def _agreement_with_truth(comparisons: Sequence[Comparison], truth: RewardSource) -> dict[str, float]:

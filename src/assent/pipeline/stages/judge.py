@@ -1,15 +1,15 @@
-"""Stage ``judge``: a language model judges completions as an annotator of the feedback store, marked as such."""
+"""Stage ``judge``: a language model, or a program in its place, judges completions as an annotator of the store."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assent.data.readers import read_completions, read_rankings
 from assent.errors import DataError
@@ -19,11 +19,15 @@ from assent.feedback.judgements import rankings_from_judgements
 from assent.feedback.questions import Criterion, Question, Task, questions_from_completions
 from assent.feedback.ratings import pair_outcomes
 from assent.feedback.responses import Preference, Ranks, Ratings, Response
+from assent.feedback.routing import note_of
 from assent.feedback.store import FeedbackStore
 from assent.feedback.votes import votes_from_rankings
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.pipeline.stages.answers import answers_of, write_answers
+from assent.pipeline.stages.simulated import AnnotatorSettings
 from assent.rewards.judge import Judge, Judged, JudgeSettings
+from assent.rewards.rule import load_function
+from assent.rewards.simulated_judge import SimulatedJudge
 from assent.runs.folder import atomic_write_json
 from assent.types import Completion, Ranking
 
@@ -34,32 +38,58 @@ _BATCH = 64
 class JudgeStageSettings(JudgeSettings):
     """Judging by a language model."""
 
+    url: str = Field(default="", json_schema_extra={"identity": False})
+    """Base address of an OpenAI-compatible server, as http://127.0.0.1:8000/v1."""
+    served_name: str = ""
+    """The model's name on the server."""
+    simulated: AnnotatorSettings | None = None
+    """A program in place of a server, with a judge's failings; stored as judge:simulated:NAME."""
+    truth: str | None = Input(
+        "code",
+        None,
+        "Function of prompt and text that a simulated judge perceives with noise, as module:function or "
+        "path.py:function",
+    )
     data: str = Input("data", description="Completions, K per prompt, as the sample stage writes them")
     store: str | None = Input("store", None, "Feedback store for the answers; unset = that of the run")
     annotator: str | None = None
     """The judge's name in the store, where it begins with judge: ; unset = its name on the server."""
     criterion: str = "overall"
     """What the answers are called that it judges by."""
+    project: str = "judge"
+    """Project of the store that the judge's questions go to: people who work there are asked them too."""
     people: str | None = Input(
         "data", None, "Rankings by people of the same completions to report agreement with, besides those in the store"
     )
     max_unanswered: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of questions without a readable verdict over which the run stops."""
 
+    @model_validator(mode="after")
+    def _one_judge(self) -> Self:
+        if self.simulated is None and self.truth is None:
+            if not self.url or not self.served_name:
+                raise ValueError("a judge is url and served_name of a server, or simulated and truth of a program")
+        elif self.url or self.served_name or self.annotator:
+            raise ValueError("a simulated judge has its name in simulated; leave url, served_name and annotator out")
+        elif self.simulated is None or self.truth is None:
+            raise ValueError("a simulated judge is simulated: {name: ...} and truth, the function that it perceives")
+        return self
+
 
 def run(settings: JudgeStageSettings, context: Context) -> Metrics:
     """Writes ``rankings.jsonl`` (or ``judgements.jsonl``) and ``agreement.json``."""
-    name = check_annotator(JUDGE + (settings.annotator or settings.served_name.rstrip("/").split("/")[-1]))
-    judge = Judge(settings)
+    judge, name = _judge(settings)
     questions = _questions(settings, judge)
     tally = _Tally()
     with FeedbackStore.open(settings.store or str(context.run_dir / "feedback.db")) as store:
-        store.add_questions(questions)
+        known = store.find_questions([question.id for question in questions])  # of whatever project
+        store.add_questions(replace(q, project=settings.project) for q in questions if q.id not in known)
         _answer(judge, name, store, questions, tally, context)
         upto = store.last_event()
         answers = _given(store, questions, name, upto)
         people = [r for answer in answers_of(store, questions, "people", upto) if (r := _ranking(answer))]
-    judge.server.close()
+    if isinstance(judge, Judge):
+        judge.server.close()
     if len(answers) < (1.0 - settings.max_unanswered) * len(questions):
         raise DataError(f"the judge gave no verdict on {len(questions) - len(answers)} of {len(questions)} questions")
     people += read_rankings(settings.people) if settings.people else []
@@ -72,9 +102,19 @@ def run(settings: JudgeStageSettings, context: Context) -> Metrics:
         **figures,
         **write_answers(answers, context.out),
         **tally.figures(),
-        **judge.server.usage.figures(),
+        **(judge.server.usage.figures() if isinstance(judge, Judge) else {}),
         "store_event": upto,
     }
+
+
+def _judge(settings: JudgeStageSettings) -> tuple[Judge | SimulatedJudge, str]:
+    """Who judges, and the name in the store."""
+    if settings.simulated is not None:
+        program = settings.simulated.annotator()
+        judge = SimulatedJudge(settings, program, load_function(str(settings.truth)))
+        return judge, check_annotator(JUDGE + program.name)
+    name = settings.annotator or settings.served_name.rstrip("/").split("/")[-1]
+    return Judge(settings), check_annotator(JUDGE + name)
 
 
 class _Tally:
@@ -91,12 +131,13 @@ class _Tally:
         return {"order_changed_share": self.reversals / self.pairs} if self.pairs else {}
 
 
-def _questions(settings: JudgeStageSettings, judge: Judge) -> list[Question]:
+def _questions(settings: JudgeStageSettings, judge: Judge | SimulatedJudge) -> list[Question]:
     """One for each prompt with what the judge can be asked: two answers at least, or one to be graded."""
     rows = read_completions(settings.data)
     prompts = {prompt.id: prompt for prompt, _ in rows}.values()
     least = 1 if settings.method == "pointwise" else 2
-    told = "\n".join(principle.compare for principle in judge.principles) or settings.rubric
+    principles = judge.principles if isinstance(judge, Judge) else []
+    told = "\n".join(principle.compare for principle in principles) or settings.rubric
     out: list[Question] = []
     counts: dict[str, int] = {}
     for _, completion in rows:
@@ -136,7 +177,12 @@ def _given(
 
 
 def _answer(
-    judge: Judge, name: str, store: FeedbackStore, questions: Sequence[Question], tally: _Tally, context: Context
+    judge: Judge | SimulatedJudge,
+    name: str,
+    store: FeedbackStore,
+    questions: Sequence[Question],
+    tally: _Tally,
+    context: Context,
 ) -> None:
     before = {answer.question.id for answer in _given(store, questions, name)}
     left = [question for question in questions if question.id not in before]
@@ -150,7 +196,7 @@ def _answer(
                 place, why = next(iter(judged.unscored.items()))
                 context.say(f"completion '{question.completion_ids[place]}' is left out with its question: {why}")
                 continue
-            note = f"principle: {judged.principle}" if judged.principle else ""
+            note = note_of(judged.margin, judged.principle) if judge.settings.method != "pointwise" else ""
             order = tuple(range(len(question.texts)))
             # A program's answer has no time of day: the same run gives the same file.
             answers.append(Answer(question.id, name, _response(question, judged), order, note=note, created=0.0))
@@ -209,4 +255,4 @@ def _kappa(met: Meetings, across: np.ndarray, judge_first: np.ndarray) -> float 
     return cohen_kappa(judge, person)
 
 
-STAGE = Stage("judge", "Have a language model judge completions", JudgeStageSettings, run)
+STAGE = Stage("judge", "Have a language model judge completions", JudgeStageSettings, run, version=2)
