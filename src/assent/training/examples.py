@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
-
-import numpy as np
 
 from assent.data.chat import TokenRow, Tokens, Turns, encode_demonstration, encode_row, encode_text, too_long
 from assent.errors import DataError
@@ -102,31 +99,10 @@ def comparison_examples(
             if c.chosen != c.rejected
         ]
         if pairs:
-            examples.append(Example([Row(r.ids, r.completion_mask) for r in rows], pairs))
+            answers = [Row(r.ids, r.completion_mask) for r in rows]
+            examples.append(Example(answers, pairs, prompt=_prompt_id(members[0].prompt)))
     _some(examples, source)
     return examples, dropped
-
-
-def member_examples(examples: Sequence[Example], members: int, seed: int | None) -> list[Example]:
-    """The pairs of each example once for each head of an ensemble, in a bootstrap of its own; all once without seed.
-
-    A head sees an example as often as a draw from Poisson(1) says (Oza and Russell 2001, "Online bagging"), which
-    comes to the bootstrap of a large data set.  An example that no head drew is left out.
-    """
-    counts = np.ones((len(examples), members))
-    if seed is not None:
-        counts = np.random.Generator(np.random.Philox(seed)).poisson(1.0, counts.shape)
-    out: list[Example] = []
-    for example, drawn in zip(examples, counts.tolist(), strict=True):
-        pairs = [
-            pair._replace(weight=pair.weight * count, head=head)
-            for head, count in enumerate(drawn)
-            for pair in example.pairs
-            if count
-        ]
-        if pairs:
-            out.append(replace(example, pairs=pairs))
-    return out
 
 
 def labelled(examples: Sequence[Example], source: str) -> list[Example]:
@@ -148,7 +124,7 @@ def labelled(examples: Sequence[Example], source: str) -> list[Example]:
                 lost[loser] += share * pair.weight
         for row, up, down in zip(example.rows, won, lost, strict=True):
             if up + down > 0.0:
-                out.append(Example([row], columns={"labels": [up / (up + down)]}))
+                out.append(Example([row], columns={"labels": [up / (up + down)]}, prompt=example.prompt))
     if examples and not out:
         raise DataError("all its comparisons are ties, which say of no answer whether it is good or bad", source)
     return out
@@ -170,9 +146,15 @@ def _examples(
         if _too_long(rows, prompt_of(item), max_length, overlong, source):
             dropped += 1
             continue
-        examples.append(Example([Row(row.ids, row.completion_mask) for row in rows], columns=columns(item)))
+        made = [Row(row.ids, row.completion_mask) for row in rows]
+        examples.append(Example(made, columns=columns(item), prompt=_prompt_id(prompt_of(item))))
     _some(examples, source)
     return examples, dropped
+
+
+def _prompt_id(prompt: Prompt) -> str:
+    """Of a label on a text alone, whose prompt is the empty text, none."""
+    return prompt.id if prompt.text or prompt.messages else ""
 
 
 def _head(criterion: str, heads: Mapping[str, int] | None, source: str) -> int:

@@ -46,6 +46,8 @@ class Example:
     pairs: Sequence[Pair] = ()
     columns: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Per row of the example."""
+    prompt: str = ""
+    """Id of the prompt that its rows answer; empty where they answer none."""
 
 
 class Source(Protocol):

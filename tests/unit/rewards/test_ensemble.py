@@ -16,8 +16,6 @@ from assent.rewards.model import ModelReward, load_models
 from assent.rewards.rule import FunctionReward
 from assent.testing.reward_source import check_reward_source
 from assent.testing.tiny import tiny_causal, tiny_reward
-from assent.training.examples import member_examples
-from assent.training.sources import Example, Pair, Row
 from assent.types import Completion, Prompt
 
 PROMPTS = [Prompt(id=str(i), text=text) for i, text in enumerate(("The film", "It was", "Once"))]
@@ -85,20 +83,3 @@ def test_models_of_their_own_seeds_in_one_folder(tmp_path: Path):
     (tmp_path / ENSEMBLE).write_text("[]")
     with pytest.raises(ModelError, match="the names of the members"):
         load_models(str(tmp_path))
-
-
-def test_each_head_learns_from_its_own_bootstrap():
-    row = Row([1, 2], [False, True])
-    examples = [Example([row, row], [Pair(0, 1, weight=0.5, margin=float(i))]) for i in range(400)]
-    drawn = member_examples(examples, 4, seed=7)
-    counts = np.zeros((400, 4))
-    for example in drawn:
-        for pair in example.pairs:
-            counts[int(pair.margin), pair.head] = pair.weight / 0.5
-    assert counts.mean(0) == pytest.approx(1.0, abs=0.15)
-    assert counts.var(0) == pytest.approx(1.0, abs=0.3)
-    assert len(drawn) == int((counts.sum(1) > 0).sum())
-    assert drawn == member_examples(examples, 4, seed=7)
-    assert np.corrcoef(counts.T)[~np.eye(4, dtype=bool)].max() < 0.2
-    whole = member_examples(examples, 4, seed=None)
-    assert [(p.head, p.weight) for p in whole[0].pairs] == [(0, 0.5), (1, 0.5), (2, 0.5), (3, 0.5)]

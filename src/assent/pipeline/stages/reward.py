@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,8 +31,8 @@ from assent.pipeline.stages.training import Data, PublishSettings, finish, fit, 
 from assent.rewards.lengths import doublings
 from assent.rewards.model import score_rows
 from assent.runs.folder import CHECKPOINTS, atomic_write_json
+from assent.training.bootstrap import Bootstrap, Counts, draw_bootstrap, for_heads, repeated
 from assent.training.distributed import is_main
-from assent.training.examples import member_examples
 from assent.training.roles import Roles
 from assent.training.sources import Example
 from assent.training.supervised import DatasetSettings
@@ -53,7 +53,10 @@ class RewardSettings(DatasetSettings, DropoutSettings, PublishSettings):
     """Members of an ensemble: above 1, the spread of their scores is the reward's uncertainty."""
     ensemble: Literal["models", "heads"] = "models"
     """What a member is: a reward model of its own seed, in a folder of its own; or a head over one
-    trunk, on its own bootstrap of the comparisons, all together at the cost of one model."""
+    trunk, all together at the cost of one model."""
+    bootstrap: bool | None = None
+    """Let each member learn from its own draw of the prompts, with replacement and as many as there are, so that
+    members err apart (recorded in bootstrap.json); unset = where members are heads, which would come out alike."""
     length_residual: bool = False
     """Free the reward of length: take off each score what the least squares line of score on log2 of the length,
     between the answers to one prompt, gives it (comparisons only, over the rows of centre_rows)."""
@@ -74,6 +77,9 @@ class RewardStageSettings(RewardSettings, RewardModelSettings, RewardRankingSett
     method: Literal["pairwise", "ranking"] = "pairwise"
     """Loss on comparisons: of each pair (Bradley-Terry), or of each whole ranking (Plackett-Luce)."""
 
+
+BOOTSTRAP = "bootstrap.json"
+"""What the members of a model have drawn to learn from, beside it."""
 
 METHODS: Mapping[str, Algorithm] = {"pairwise": PAIRWISE, "ranking": RANKING}
 
@@ -100,9 +106,13 @@ def train_reward(
     ``metrics`` says by kind which evaluation figure decides, accuracy where it does not; ``any_label`` that labels are
     any numbers.
     """
-    rest = (algorithms, method, metrics or {}, any_label)
+    way = _Way(algorithms, method, metrics or {}, any_label)
+    if settings.members == 1 and settings.bootstrap:
+        raise RecipeError(
+            "reward: bootstrap says what each member of an ensemble learns from; set members to 2 or more"
+        )
     if settings.members == 1 or settings.ensemble == "heads":
-        return _train_one(settings, context, *rest)
+        return _train_one(settings, context, way, range(1, settings.members + 1))
     portions, every = Portions(context.out, is_main()), list[Mapping[str, float]]()
     for number in range(1, settings.members + 1):
         folder = context.out / f"member-{number}"
@@ -110,7 +120,7 @@ def train_reward(
         def member(number: int = number, folder: Path = folder) -> Metrics:
             folder.mkdir(exist_ok=True)
             own = replace(context, out=folder, seed=int(short_id(context.seed, number), 16))
-            figures = _train_one(settings, own, *rest)
+            figures = _train_one(settings, own, way, (number,))
             if is_main():
                 shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return figures
@@ -121,43 +131,63 @@ def train_reward(
     return {name: sum(figures[name] for figures in every) / len(every) for name in every[0]}
 
 
-def _train_one(
-    settings: RewardSettings,
-    context: Context,
-    algorithms: Mapping[str, Algorithm],
-    method: str,
-    metrics: Mapping[str, str],
-    any_label: bool,
-) -> Metrics:
+@dataclass(frozen=True)
+class _Way:
+    """What :func:`train_reward` is told, but for the settings and where."""
+
+    algorithms: Mapping[str, Algorithm]
+    method: str
+    metrics: Mapping[str, str]
+    any_label: bool
+
+
+def _train_one(settings: RewardSettings, context: Context, way: _Way, members: Sequence[int]) -> Metrics:
+    """One model, which is these ``members`` of the ensemble."""
     criteria = settings.criteria or ()
-    heads_as_members = settings.members if settings.ensemble == "heads" else 1
     bases = Bases(settings, pick_device())
-    model = bases.new_reward_model(settings.model, context.seed, tuple(criteria), heads_as_members)
+    model = bases.new_reward_model(settings.model, context.seed, tuple(criteria), len(members))
     if settings.add_bos is not None:
         set_bos(model.tokenizer, settings.add_bos)
     heads = {name: head for head, name in enumerate(criteria)} or None
-    options = {"comparisons": {"heads": heads}, "judgements": {"heads": heads, "any_label": any_label}}
-    data = read_data(settings, context, model, algorithms, options)
-    if heads_as_members > 1:
-        data = _for_members(data, algorithms[data.kind], settings, context)
-    metric = metrics.get(data.kind, "accuracy")
-    figures = fit(settings, context, Roles(reward=model), model, algorithms[data.kind], data, metric)
+    options = {"comparisons": {"heads": heads}, "judgements": {"heads": heads, "any_label": way.any_label}}
+    data = read_data(settings, context, model, way.algorithms, options)
+    algorithm, metric = way.algorithms[data.kind], way.metrics.get(data.kind, "accuracy")
+    drawn = _drawn(data, settings, context, members)
+    learned = _for_members(data, drawn, algorithm, settings)
+    figures = fit(settings, context, Roles(reward=model), model, algorithm, learned, metric)
+    # All members are centred over the same rows, whatever each has drawn of them.
     if data.kind == "comparisons" and settings.centre_rows:
         model.set_offsets(mean_scores(model, data.trained, settings.centre_rows, settings.token_budget))
     if settings.length_residual:
         _residualise(model, data, settings)
-    finish(model, settings, f"{method} from {data.kind}", settings.model, context)
+    finish(model, settings, f"{way.method} from {data.kind}", settings.model, context)
+    if drawn is not None and is_main():
+        atomic_write_json(context.out / BOOTSTRAP, drawn.record())
     return figures
 
 
-def _for_members(data: Data, algorithm: Algorithm, settings: RewardSettings, context: Context) -> Data:
-    """The comparisons, each training every head as often as that head's bootstrap drew it; held out, once."""
+def _drawn(data: Data, settings: RewardSettings, context: Context, members: Sequence[int]) -> Bootstrap | None:
+    """What these members have drawn of the data, where they are to draw."""
+    heads = len(members) > 1
+    wanted = heads if settings.bootstrap is None else settings.bootstrap
+    return draw_bootstrap(data.trained, context.seed, members) if wanted else None
+
+
+def _for_members(data: Data, drawn: Bootstrap | None, algorithm: Algorithm, settings: RewardSettings) -> Data:
+    """The data as the members of one model learn from them; what is held out, each once."""
+    if settings.members == 1 or settings.ensemble == "models":
+        return data if drawn is None else replace(data, trained=repeated(data.trained, drawn.times()[0]))
     if algorithm is not PAIRWISE or settings.criteria:
         raise RecipeError(
             "reward: ensemble heads learns from comparisons by method pairwise, without criteria; use ensemble: models"
         )
-    trained = member_examples(data.trained, settings.members, context.seed)
-    return replace(data, trained=trained, held_out=member_examples(data.held_out, settings.members, None))
+
+    def each_once(examples: Sequence[Example]) -> Counts:
+        return np.ones((settings.members, len(examples)), dtype=np.int64)
+
+    times = each_once(data.trained) if drawn is None else drawn.times()
+    held_out = for_heads(data.held_out, each_once(data.held_out))
+    return replace(data, trained=for_heads(data.trained, times), held_out=held_out)
 
 
 def mean_scores(model: RewardModel, examples: Sequence[Example], most: int, token_budget: int) -> list[float]:
@@ -188,5 +218,5 @@ def _residualise(model: RewardModel, data: Data, settings: RewardSettings) -> No
 
 
 STAGE = Stage(
-    kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run, version=2, trains=True
+    kind="reward", summary="Train a reward model", Settings=RewardStageSettings, run=run, version=3, trains=True
 )
