@@ -6,9 +6,9 @@
 
 What is done is not done again, and a training that was stopped goes on; each part and seed takes minutes.  ``tldr`` and
 ``harmless`` need ``../shared/data`` and ``../shared/models``.  The last line is JSON, of the seeds that are done:
-``kwise_gain`` (accuracy), ``ensemble_true_gain`` (true reward), ``unsafe_rate`` (the largest Wilson upper bound over
-seeds) and ``helpfulness_cost`` (share of the helpfulness of a policy that is rewarded for it alone); null for a part
-of which nothing is done.
+``kwise_gain`` (accuracy), ``ensemble_true_gain`` and ``best_of_n_gain`` (true reward, of a policy and of the best of
+many answers), ``unsafe_rate`` (the largest Wilson upper bound over seeds) and ``helpfulness_cost`` (share of the
+helpfulness of a policy that is rewarded for it alone); null for a part of which nothing is done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from assent.runs.folder import atomic_write_json
-from benchmarks.rewards import ensembles, frontier, gating, kwise, people
+from benchmarks.rewards import best_of_n, ensembles, frontier, gating, kwise, people
 from benchmarks.rewards.shared import RUN, SEEDS, base
 
 Found = Mapping[int, Mapping[str, Any]]
@@ -42,11 +42,12 @@ PARTS: Mapping[str, Part] = {
     "kwise": Part(kwise.measure, kwise.report),
     "gating": Part(gating.measure, gating.report),
     "frontier": Part(frontier.measure, frontier.report, SEEDS[:1]),
+    "best-of-n": Part(best_of_n.measure, best_of_n.report, best_of_n.SEEDS),
     "ensembles": Part(ensembles.measure, ensembles.report),
     "tldr": Part(partial(people.measure, "tldr"), partial(people.report, "tldr")),
     "harmless": Part(partial(people.measure, "harmless"), partial(people.report, "harmless")),
 }
-FIGURES = ("kwise_gain", "ensemble_true_gain", "unsafe_rate", "helpfulness_cost")
+FIGURES = ("kwise_gain", "ensemble_true_gain", "best_of_n_gain", "unsafe_rate", "helpfulness_cost")
 
 
 def kept(part: str, seed: int) -> Path:

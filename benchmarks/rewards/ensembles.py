@@ -1,13 +1,15 @@
 """Ensembles against a single reward model, at as many steps of the policy against the proxy.
 
-Few and noisy rankings make reward models that a policy can exploit.  Four of them, of separate seeds, see the same
-rankings; the single arm is the first of them.  Every arm is tuned over the same KL coefficients on the first seed, by
-the true reward of its last steps.  The true preference is watched at every step, and enters no reward.
+The single arm is the first of the members that differ by their seed alone; the others pool an ensemble of one kind.
+All are tuned alike: over the same KL coefficients, by the true reward of the last steps on seeds that are tested on
+nowhere.  Each is also run with hardly any penalty, where nothing but the reward holds the policy back.  The true
+preference is watched at every step, and enters no reward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +20,64 @@ from assent.data.movie_world import utility
 from assent.models.load import reward_model_folders
 from assent.rewards.ensemble import EnsembleRule, Pooling
 from assent.rewards.model import load_models
-from benchmarks.rewards.shared import RUN, SEEDS, comparisons, curve, gained, groups, optimise, reward_model, shown
+from benchmarks.rewards.members import MEMBERS, RANKED, TUNING, ensemble
+from benchmarks.rewards.shared import RUN, curve, draw, gained, optimise, shown
 
-RANKED, MEMBERS, NOISE, STEPS = 100, 4, 2.0, 40
-KL = (0.01, 0.05, 0.2)
+STEPS, TUNED_ON = 40, TUNING[:2]
+FREE = 0.01
+"""The KL coefficient of hardly any penalty."""
+KL = (FREE, 0.05, 0.2, 0.5)
 CURVES = ("reward/true", "reward_mean", "kl")
-ARMS: dict[str, tuple[EnsembleRule, float] | None] = {
+ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
     "single": None,
-    "worst": ("worst", 0.0),
-    "variance": ("variance", 1.0),
+    "worst": ("bootstrap", "worst", 0.0),
+    "variance": ("bootstrap", "variance", 1.0),
 }
 
 
 def measure(seed: int) -> dict[str, dict[str, Any]]:
-    """Each arm's curves, at the KL coefficient that did best on the first seed."""
+    """Each arm's curves at the KL coefficient that it was tuned to, and with hardly any penalty."""
     out: dict[str, dict[str, Any]] = {}
     for arm in ARMS:
-        best = max(KL, key=lambda kl, arm=arm: _late(curve(_run(arm, kl, SEEDS[0]), "reward/true")))
-        folder = _run(arm, best, seed)
-        out[arm] = {"kl_coefficient": best} | {name: curve(folder, name) for name in CURVES}
+        tuned = _tuned(arm)
+        best = max(KL, key=lambda kl, tuned=tuned: tuned[kl])
+        tried = {f"{kl:g}": value for kl, value in tuned.items()}
+        out[arm] = {"kl_coefficient": best, "tuning": tried, "tuned": _curves(arm, best, seed)}
+        out[arm]["free"] = _curves(arm, FREE, seed)
     return out
 
 
 def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
-    """The gain in true reward of the better of worst case and variance penalty over the single model."""
-    print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or one of them, {STEPS} steps")
-    true: dict[str, list[float]] = {}
+    """The gain in true reward, over the single model, of the ensemble that did better on the tuning seeds."""
+    every = list(found.values())
+    print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or one of them, {STEPS} steps; seeds "
+          f"{', '.join(map(str, TUNED_ON))} tune")  # fmt: skip
     for arm in ARMS:
-        runs = [each[arm] for each in found.values()]
-        true[arm] = [_late(run["reward/true"]) for run in runs]
-        proxy, kl = ([_late(run[name]) for run in runs] for name in ("reward_mean", "kl"))
+        tried = ", ".join(f"{value:.3f} at {kl}" for kl, value in every[0][arm]["tuning"].items())
+        print(f"{arm:9} true reward by KL coefficient on the tuning seeds: {tried}")
+    _report(every, "free")
+    return {"ensemble_true_gain": float(np.mean(_report(every, "tuned")))}
+
+
+def _report(every: Sequence[Mapping[str, Any]], way: str) -> list[float]:
+    """Prints each arm, and returns by seed the gain of the ensemble that did better on the tuning seeds."""
+    for arm in ARMS:
+        runs = [each[arm][way] for each in every]
+        kl = FREE if way == "free" else every[0][arm]["kl_coefficient"]
+        late = {name: shown([_late(run[name]) for run in runs]) for name in CURVES}
         highest = [float(_smooth(run["reward/true"]).max()) for run in runs]
-        print(f"{arm:9} (KL coefficient {runs[0]['kl_coefficient']:g}): true {shown(true[arm])}; highest true of five "
-              f"steps {shown(highest)}; proxy {shown(proxy)}; KL {shown(kl)}")  # fmt: skip
-    _draw(found)
-    gains = [
-        gained(f"{arm} over single", [a - b for a, b in zip(true[arm], true["single"], strict=True)])
-        for arm in ("worst", "variance")
-    ]
-    return {"ensemble_true_gain": max(gains)}
+        print(f"{way}, {arm:9} (KL coefficient {kl:g}): true {late['reward/true']}; highest true of five steps "
+              f"{shown(highest)}; proxy {late['reward_mean']}; KL {late['kl']}")  # fmt: skip
+    true = {arm: np.array([_late(each[arm][way]["reward/true"]) for each in every]) for arm in ARMS}
+    gains = {arm: (true[arm] - true["single"]).tolist() for arm in ARMS if arm != "single"}
+    for arm, gain in gains.items():
+        gained(f"{way}, {arm} over single", gain)
+    panels = {
+        title: {arm: [_smooth(each[arm][way][name]).tolist() for each in every] for arm in ARMS}
+        for title, name in (("true reward", "reward/true"), ("reward of the proxy", "reward_mean"))
+    }
+    draw(RUN / f"ensembles-{way}.png", panels, range(5, STEPS + 1), "steps against the proxy, mean of five")
+    return gains[max(gains, key=lambda arm: max(every[0][arm]["tuning"].values()))]
 
 
 def _late(values: Sequence[float]) -> float:
@@ -68,21 +89,24 @@ def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
     return np.lib.stride_tricks.sliding_window_view(np.array(values, dtype=np.float64), 5).mean(-1)
 
 
-def _rewards(seed: int) -> Path:
-    """An ensemble from few and noisy rankings."""
-    folder = RUN / "ensembles" / f"reward-{seed}"
-    known = groups()
-    asked = [known[i] for i in np.random.default_rng([seed, 11]).permutation(len(known))[:RANKED]]
-    truth = "assent.data.movie_world:utility"
-    pairs = comparisons(asked, folder, seed, truth, held_out=0.0, noise=NOISE, tie_width=0.0)
-    return reward_model(pairs / "train.jsonl", folder / "models", seed, members=MEMBERS, num_train_epochs=4)
+@cache
+def _tuned(arm: str) -> dict[float, float]:
+    """KL coefficient -> true reward of the last steps, mean over the tuning seeds."""
+    return {kl: float(np.mean([_late(_curves(arm, kl, seed)["reward/true"]) for seed in TUNED_ON])) for kl in KL}
+
+
+def _curves(arm: str, kl: float, seed: int) -> dict[str, list[float]]:
+    folder = _run(arm, kl, seed)
+    return {name: curve(folder, name) for name in CURVES}
 
 
 def _run(arm: str, kl: float, seed: int) -> Path:
     """The policy's folder."""
-    models, rule = _rewards(seed), ARMS[arm]
-    source = str(reward_model_folders(models)[0] if rule is None else models)
-    pooling = Pooling() if rule is None else Pooling(*rule)
+    pooled = ARMS[arm]
+    kind, rule, coefficient = pooled or ("seeds", "mean", 0.0)
+    models = ensemble(kind, seed)
+    source = str(models if pooled else reward_model_folders(models)[0])
+    pooling = Pooling(rule, coefficient)
     settings = {"max_steps": STEPS, "batch_size": 64, "kl_coefficient": kl}
     return optimise(
         arm,
@@ -92,28 +116,3 @@ def _run(arm: str, kl: float, seed: int) -> Path:
         RUN / "ensembles" / f"{arm}-{kl:g}-{seed}",
         seed,
     )
-
-
-def _draw(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> None:
-    """True and proxy reward by step: each seed, and their mean."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
-    for arm, colour in zip(ARMS, ("#c2703d", "#1f6f8b", "#7a5ba6"), strict=True):
-        for axis, name in zip(axes, ("reward/true", "reward_mean"), strict=True):
-            lines = [_smooth(each[arm][name]) for each in found.values()]
-            steps = np.arange(len(lines[0])) + 5
-            for line in lines:
-                axis.plot(steps, line, color=colour, linewidth=0.6, alpha=0.5)
-            axis.plot(steps, np.mean(lines, axis=0), color=colour, linewidth=2, label=arm)
-    for axis, title in zip(axes, ("true reward", "reward of the proxy"), strict=True):
-        axis.set_xlabel("steps against the proxy")
-        axis.set_title(f"{title}, mean of five steps", loc="left", fontsize=9)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(RUN / "ensembles.png", dpi=110)
-    pyplot.close(figure)
-    print(f"curves: {RUN / 'ensembles.png'}")

@@ -159,6 +159,37 @@ def curve(folder: Path, name: str) -> list[float]:
     return [float(row[name]) for row in rows]
 
 
+def draw(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]],
+    x: Sequence[float],
+    label: str,
+    logarithmic: bool = False,
+) -> None:
+    """A picture: panel -> arm -> the line of each seed, drawn thin, and their mean, drawn thick."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.4), layout="constrained")
+    for axis, (title, arms) in zip(axes, panels.items(), strict=True):
+        for number, (arm, lines) in enumerate(arms.items()):
+            colour = pyplot.get_cmap("tab20")(number)
+            for line in lines:
+                axis.plot(x, line, color=colour, linewidth=0.5, alpha=0.4)
+            axis.plot(x, np.mean(lines, axis=0), color=colour, linewidth=2, label=arm)
+        if logarithmic:
+            axis.set_xscale("log", base=2)
+        axis.set_xlabel(label)
+        axis.set_title(title, loc="left", fontsize=9)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=7)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    print(f"curves: {path}")
+
+
 def gained(what: str, by_seed: Sequence[float], digits: int = 3) -> float:
     """Prints a difference's mean over seeds, its interval of 95% over them where there are several, and each."""
     found = np.array(by_seed)

@@ -10,7 +10,7 @@ import pytest
 
 from assent.intervals import wilson_interval
 from benchmarks.rewards import __main__ as rewards
-from benchmarks.rewards import gating, people, shared
+from benchmarks.rewards import best_of_n, ensembles, gating, people, shared
 
 
 def test_the_gates_figures_are_the_worst_bound_and_the_mean_cost(capsys):
@@ -35,7 +35,7 @@ def test_the_last_line_is_of_what_is_there(tmp_path, monkeypatch, capsys):
     assert "kwise, 2 of 3 seeds" in text
     last = json.loads(text.splitlines()[-1])
     assert last.pop("kwise_gain") == pytest.approx(0.02)
-    assert last == {"ensemble_true_gain": None, "unsafe_rate": None, "helpfulness_cost": None}
+    assert last == {"ensemble_true_gain": None, "best_of_n_gain": None, "unsafe_rate": None, "helpfulness_cost": None}
 
 
 def test_a_spread_needs_two_seeds(capsys):
@@ -73,3 +73,45 @@ def test_baselines_find_what_decides():
     assert people._right(words).mean() == 1.0
     assert people._right(lengths).mean() < 0.8
     assert people._right(np.array([1.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_what_a_tuned_ensemble_gains_by_best_of_n(monkeypatch, tmp_path, capsys):
+    """Of two films with four answers each, one model likes the worst, the other the best; together they choose well."""
+    true = np.array([[0.0, 1.0, 2.0, 3.0]] * 2)
+    one, other = np.array([[9.0, 1.0, 2.0, 3.0]] * 2), np.array([[-9.0, 1.0, 2.0, 3.0]] * 2)
+    for name, value in {"FILMS": 2, "SAMPLES": 4, "EVERY_N": (1, 2, 4), "TUNING": (100,), "RUN": tmp_path}.items():
+        monkeypatch.setattr(best_of_n, name, value)
+    monkeypatch.setattr(best_of_n, "_answers", lambda: ([], [], true))
+    monkeypatch.setattr(
+        best_of_n, "_scores", lambda kind, seed: np.stack([one, other] if kind == "seeds" else [one] * 2)
+    )
+    monkeypatch.setattr(best_of_n, "wrong", lambda seed: 0.3)
+    best_of_n._tuned.cache_clear()
+    found = best_of_n.measure(0)
+    best_of_n._tuned.cache_clear()
+    assert found["arms"]["single"]["true"] == pytest.approx([1.5, (8 / 6 + 14 / 6) / 2, 1.5])
+    assert found["arms"]["seeds, worst"]["true"][-1] == 3.0
+    assert found["arms"]["bootstrap, worst"]["true"][-1] == 0.0
+    assert found["together"]["bootstrap"] == pytest.approx(1.0)
+    assert found["together"]["seeds"] < 0.0
+    figures = best_of_n.report({0: found, 1: found})
+    assert figures["best_of_n_gain"] == pytest.approx(1.5)
+    assert "the best on the tuning seeds: seeds, worst" in capsys.readouterr().out
+    assert (tmp_path / "best-of-n.png").exists()
+
+
+def test_the_policies_gain_is_of_the_arm_that_did_best_where_it_was_tuned(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(ensembles, "RUN", tmp_path)
+
+    def run(true: float) -> dict[str, list[float]]:
+        return {name: [0.0] * (ensembles.STEPS - 10) + [true] * 10 for name in ensembles.CURVES}
+
+    def arm(tuning: float, tuned: float, free: float) -> dict[str, object]:
+        return {"kl_coefficient": 0.2, "tuning": {"0.2": tuning}, "tuned": run(tuned), "free": run(free)}
+
+    found = {seed: {"single": arm(2.0, 1.0, -1.0), "worst": arm(1.0, 9.0, 0.0), "variance": arm(3.0, 1.5, 2.0)}
+             for seed in (0, 1)}  # fmt: skip
+    assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(0.5)}
+    said = capsys.readouterr().out
+    assert "free, variance over single: +3.000" in said
+    assert "tuned, worst over single: +8.000" in said
