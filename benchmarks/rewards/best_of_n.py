@@ -25,7 +25,7 @@ from benchmarks.rewards.members import KINDS, TUNING, ensemble, wrong
 from benchmarks.rewards.shared import RUN, TOKENS, draw, films, gained, shown, stage
 
 FILMS, SAMPLES = 40, 512
-SEEDS = tuple(range(10))
+SEEDS = tuple(range(6))
 RULES: Mapping[EnsembleRule, Sequence[float]] = {"mean": (0.0,), "worst": (0.0,), "variance": (0.3, 1.0, 3.0)}
 """Rule -> the coefficients tried; only the variance has one."""
 SINGLE = "single"

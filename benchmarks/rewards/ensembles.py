@@ -30,9 +30,10 @@ KL = (FREE, 0.05, 0.2, 0.5)
 CURVES = ("reward/true", "reward_mean", "kl")
 ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
     "single": None,
-    "worst": ("bootstrap", "worst", 0.0),
-    "variance": ("bootstrap", "variance", 1.0),
+    "worst": ("seeds", "worst", 0.0),
+    "variance": ("seeds", "variance", 0.3),
 }
+"""How members differ, the rule and the coefficient of the variance: those that did well by best of n on the tuning seeds."""
 
 
 def measure(seed: int) -> dict[str, dict[str, Any]]:
