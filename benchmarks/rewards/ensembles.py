@@ -33,7 +33,7 @@ ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
     "worst": ("seeds", "worst", 0.0),
     "variance": ("seeds", "variance", 0.3),
 }
-"""How members differ, the rule and the coefficient of the variance: those that did well by best of n on the tuning seeds."""
+"""How members differ, the rule and its coefficient: those that did well by best of n on the tuning seeds."""
 
 
 def measure(seed: int) -> dict[str, dict[str, Any]]:
