@@ -66,7 +66,7 @@ class OverOptimisation:
     """``None`` where the bootstrap does not bound it."""
     peak_gain: float | None
     reached: bool
-    """Whether some checkpoint lies beyond the peak; else the peak is an extrapolation."""
+    """Whether checkpoints that have moved lie on both sides of the peak; else the form has it where none is."""
     rmse: float
     """Root mean square of what the form leaves over, in the reward's units."""
 
@@ -154,7 +154,7 @@ def fit_over_optimisation(kl: Floats, rewards: Floats, form: Form, resamples: in
         peak_kl_low=_bounded(peaks.low) if turned is not None else None,
         peak_kl_high=_bounded(peaks.high) if turned is not None else None,
         peak_gain=None if turned is None else float(predicted(np.array([math.sqrt(turned)]), a, b, form)[0]),
-        reached=turned is not None and bool((d**2 > turned).any()),
+        reached=turned is not None and bool((d**2 > turned).any() and ((d > 0) & (d**2 < turned)).any()),
         rmse=float(np.sqrt(np.mean(left[d > 0] ** 2))),
     )
 

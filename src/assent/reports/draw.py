@@ -225,16 +225,7 @@ def _line(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], colour: st
 
 
 def _frontier(axes: Axes, found: Sequence[tuple[str, str, Policy]], key: str) -> None:
-    for _, variable, policy in found:
-        figures, colour = policy.figures, VARIABLES[variable]
-        axes.errorbar(
-            figures["kl"], figures[key], xerr=1.96 * figures.get("kl_se", 0), yerr=1.96 * figures.get(f"{key}_se", 0),
-            fmt="o", color=colour, markersize=6, elinewidth=1.1, markeredgecolor=VARIABLES["paper"],
-        )  # fmt: skip
-        axes.annotate(
-            label(policy.name), (figures["kl"], figures[key]), (0, 7), textcoords="offset points", ha="center",
-            color=colour, fontsize=8,
-        )  # fmt: skip
+    named_points(axes, [(VARIABLES[variable], policy) for _, variable, policy in found], key, 6)
     axes.set_xlabel("KL from the reference, nats")
     axes.set_ylabel("score")
     axes.margins(0.14, 0.2)
@@ -271,19 +262,32 @@ def _scatter(
             kl, reward = _common(series["kl"], series["reward_mean"])
             colour = VARIABLES[policy_variable(names, name)]
             axes.plot(*_thinned(_smoothed(kl), _smoothed(reward)), color=colour, linewidth=1.2, alpha=0.4)
-    for policy in policies:
-        colour = VARIABLES[policy_variable(names, policy.name)]
-        x, y = policy.figures["kl"], policy.figures[key]
-        axes.errorbar(
-            x, y, xerr=1.96 * policy.figures.get("kl_se", 0), yerr=1.96 * policy.figures.get(f"{key}_se", 0),
-            fmt="o", color=colour, markersize=8, elinewidth=1.2, markeredgecolor=VARIABLES["paper"],
-        )  # fmt: skip
-        axes.annotate(
-            label(policy.name), (x, y), (0, 9), textcoords="offset points", ha="center", color=colour, fontweight="bold"
-        )
+    found = [(VARIABLES[policy_variable(names, policy.name)], policy) for policy in policies]
+    named_points(axes, found, key, 8, fontweight="bold")
     axes.set_xlabel("KL from the reference, nats")
     axes.set_ylabel("share positive" if key == "positive_rate" else "score")
     axes.margins(0.14, 0.2)
+
+
+def named_points(
+    axes: Axes, found: Sequence[tuple[str, Policy]], key: str, size: float, fontweight: str = "normal"
+) -> None:
+    """Policies with 95 % intervals.  A name stands above its point, below where another point is close above."""
+    places = np.array([(policy.figures["kl"], policy.figures[key]) for _, policy in found])
+    span = np.maximum(np.ptp(places, axis=0), 1e-9)
+    for i, (colour, policy) in enumerate(found):
+        (x, y), apart = places[i], (places - places[i]) / span
+        axes.errorbar(
+            x, y, xerr=1.96 * policy.figures.get("kl_se", 0), yerr=1.96 * policy.figures.get(f"{key}_se", 0),
+            fmt="o", color=colour, markersize=size, elinewidth=1.2, markeredgecolor=VARIABLES["paper"],
+        )  # fmt: skip
+        close = (np.abs(apart[:, 0]) < 0.2) & (np.abs(apart[:, 1]) < 0.2)
+        above = (apart[:, 1] > 0) | ((apart[:, 1] == 0) & (np.arange(len(found)) < i))
+        up, side = (-1, "top") if bool((close & above).any()) else (1, "bottom")
+        axes.annotate(
+            label(policy.name), (x, y), (0, up * (size - 1)), textcoords="offset points", ha="center", va=side,
+            color=colour, fontsize=8, fontweight=fontweight,
+        )  # fmt: skip
 
 
 def _calibration(axes: Axes, bins: Sequence[Calibration]) -> None:

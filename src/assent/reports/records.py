@@ -139,7 +139,7 @@ class Fit:
     peak_low: float | None = None
     peak_high: float | None = None
     reached: bool = False
-    """Whether some checkpoint lies beyond the peak."""
+    """Whether checkpoints lie on both sides of the peak."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,10 @@ def curve_says(curve: RewardCurve) -> str:
     if gold is not None and gold.peak_kl is None:
         said.append("By the fitted form the judge's gain does not turn.")
     elif gold is not None and not gold.reached:
-        said.append("No checkpoint lies beyond the peak of the judge's gain.")
+        said.append(
+            f"The form puts the peak of the judge's gain at KL {number(gold.peak_kl, 1)}, "
+            "but no checkpoints lie on both sides of it."
+        )
     elif gold is not None:
         bounded = gold.peak_low is not None and gold.peak_high is not None
         within = f" ({number(gold.peak_low, 1)} to {number(gold.peak_high, 1)})" if bounded else ""

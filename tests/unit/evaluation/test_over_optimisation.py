@@ -38,6 +38,16 @@ def test_recovers_what_made_the_curve(form: Form, peak: float) -> None:
     assert fit.reached
 
 
+@pytest.mark.parametrize("measured", [slice(0, 5), slice(5, None)])
+def test_a_peak_with_checkpoints_on_one_side_alone_is_not_reached(measured: slice) -> None:
+    places = np.array([0, *np.linspace(0.5, 3.5, 4), *np.linspace(8, 14, 4)])[np.r_[0, np.arange(9)[measured]]]
+    gains = predicted(np.sqrt(places), 2.0, 0.4, "best-of-n")  # its peak is at 6.25
+    each = [np.repeat(row[:, None], 50, axis=1) for row in (places, gains)]
+    fit = fit_over_optimisation(each[0], each[1], "best-of-n")
+    assert fit.peak_kl == pytest.approx(6.25)
+    assert not fit.reached
+
+
 def test_intervals_cover_what_made_the_curve() -> None:
     covered = []
     for seed in range(60):

@@ -7,11 +7,12 @@ from pathlib import Path
 import fixture
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from assent.reports import draw
 from assent.reports.extract import extract
 from assent.reports.page import aligned, flat, render, spans, write_report
-from assent.reports.records import Fit, Sample, SampleText, Series, Training
+from assent.reports.records import Fit, Policy, Sample, SampleText, Series, Training
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 
@@ -167,3 +168,16 @@ def test_the_running_mean_by_hand() -> None:
 
 def test_a_picture_without_numbers_is_left_out() -> None:
     assert draw.training_pictures(Training("sft", "sft", {"loss": Series((1.0,), (2.0,))}), draw.PANELS) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "side"), [([(5.0, 1.0)], "bottom"), ([(2.1, 1.05)], "top"), ([(2.0, 1.0)], "bottom")]
+)
+def test_a_name_stands_below_its_point_where_another_is_close_above(
+    others: list[tuple[float, float]], side: str
+) -> None:
+    axes = Figure().add_subplot()
+    points = [(0.0, 0.0), (2.0, 1.0), *others]
+    policies = [Policy(name=str(i), figures={"kl": x, "utility": y}) for i, (x, y) in enumerate(points)]
+    draw.named_points(axes, [("black", policy) for policy in policies], "utility", 8)
+    assert axes.texts[1].get_verticalalignment() == side

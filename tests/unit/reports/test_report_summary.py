@@ -94,7 +94,8 @@ def test_what_a_curve_says(tmp_path: Path) -> None:
     assert curve_says(best) == ""
     healthy = replace(ppo, raised_at=None, stopping=None, fits=(replace(ppo.fits[1], reached=False),))
     assert curve_says(healthy) == (
-        "No checkpoint lies beyond the peak of the judge's gain. The alarm for reward hacking was not raised."
+        "The form puts the peak of the judge's gain at KL 5.3, but no checkpoints lie on both sides of it. "
+        "The alarm for reward hacking was not raised."
     )
 
 
