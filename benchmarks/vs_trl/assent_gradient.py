@@ -98,8 +98,8 @@ def use_record(seen: Mapping[str, Any]) -> None:
 
     start = on_policy.start_critic
 
-    def critic(policy: Any, reward_model: Any, settings: Any) -> Any:
-        made: Any = start(policy, reward_model, settings)
+    def critic(policy: Any, reward_model: Any, settings: Any, seed: int) -> Any:
+        made: Any = start(policy, reward_model, settings, seed)
         made.head.out.weight.data.copy_(reward_model.model.score.weight.data)
         return made
 

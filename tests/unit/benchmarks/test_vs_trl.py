@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
+from assent.testing.tiny import tiny_causal, tiny_reward
+from assent.training import on_policy
+from assent.training.critic import CriticSettings
 from benchmarks.vs_trl.__main__ import compare
-from benchmarks.vs_trl.assent_gradient import named_as_trl, recorded_rows, relative_distance
+from benchmarks.vs_trl.assent_gradient import named_as_trl, recorded_rows, relative_distance, use_record
 from benchmarks.vs_trl.data import SPECIAL, Texts, characters, comparisons, make_tokenizer
 from benchmarks.vs_trl.process import Run
 
@@ -44,3 +48,14 @@ def test_gradients_are_matched_by_name_and_measured_relative_to_the_norm() -> No
 def test_recorded_rows_leave_padding_out() -> None:
     rollouts = {"queries": torch.tensor([[0, 5], [6, 7]]), "sequences": torch.tensor([[0, 5, 8, 0], [6, 7, 9, 9]])}
     assert recorded_rows(rollouts, 0) == {(5,): [(8, 0)], (6, 7): [(9, 9)]}
+
+
+def test_the_critic_of_a_recorded_run_has_the_head_of_the_reward_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("start_critic", "local_engine"):
+        monkeypatch.setattr(on_policy, name, getattr(on_policy, name))  # put back afterwards
+    reward = tiny_reward()
+    use_record({})
+    critic = on_policy.start_critic(tiny_causal(), reward, CriticSettings(critic="reward"), 0)
+    head = dict(critic.named_parameters())["head.out.weight"]
+    assert head.abs().max() > 0
+    assert torch.equal(head, reward.model.score.weight)
