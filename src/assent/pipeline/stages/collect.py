@@ -192,7 +192,8 @@ def _check(settings: CollectSettings) -> None:
 def _check_judged(settings: CollectSettings) -> None:
     each, second = settings.annotators_per_question, settings.second_opinion
     if settings.judged is None:
-        if mixed := sorted(settings.model_fields_set & _OF_JUDGED):
+        # not what was given: a manifest gives every setting, with its default where the recipe was silent
+        if mixed := sorted(name for name in _OF_JUDGED if getattr(settings, name) != _default(name)):
             raise RecipeError(f"collect: {mixed[0]} is of what a judge answered first; give its rankings as judged")
         return
     if settings.task not in ("ranking", "pairwise", "best"):
@@ -214,6 +215,10 @@ def _check_judged(settings: CollectSettings) -> None:
             f"collect: answers {settings.answers} is less than annotators_per_question {each}, so that no question can "
             "be asked; raise it"
         )
+
+
+def _default(name: str) -> Any:
+    return MixtureSettings.model_fields[name].get_default(call_default_factory=True)
 
 
 def _truths(settings: CollectSettings) -> dict[str, str | None]:
