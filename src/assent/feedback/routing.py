@@ -106,8 +106,8 @@ def first_routes(
     asked so many questions, the overlap first and then the least sure; ``None`` = all that they should be.
     """
     known = [verdicts.get(_asked(q.prompt.id, q.completion_ids, q.texts, q.criterion)) for q in questions]
-    sure = [i for i, verdict in enumerate(known) if verdict is not None and verdict.margin >= unsure_below]
-    doubtful = sorted(set(range(len(questions))) - set(sure), key=lambda i: (_margin(known[i]), i))
+    sure = {i for i, verdict in enumerate(known) if verdict is not None and verdict.margin >= unsure_below}
+    doubtful = sorted(set(range(len(questions))) - sure, key=lambda i: (_margin(known[i]), i))
     count = max(1, round(overlap_share * len(sure))) if overlap_share and sure else 0
     drawn = sorted(sure, key=lambda i: short_id("overlap", seed, questions[i].id))[:count]
     asked = set([*drawn, *doubtful][:most])
