@@ -110,19 +110,38 @@ static int tiles_allowed(void) { return 1; }
 static void tiles_on(void) {}
 static void tiles_off(void) {}
 #ifdef __AVX512BF16__
-static void panel_bf16(const uint16_t *x, int64_t stride, const uint16_t *w, int64_t k, float *out, int rows) {
-    for (int i = 0; i < rows; i++) {
-        __m512 one = _mm512_setzero_ps(), two = _mm512_setzero_ps();
-        for (int64_t j = 0; j < k; j += 2) {
+INLINE void rows_bf16(const uint16_t *x, int64_t stride, const uint16_t *w, int64_t k, float *out, const int rows) {
+    __m512 sums[ROWS][2];
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) sums[i][0] = sums[i][1] = _mm512_setzero_ps();
+    for (int64_t j = 0; j < k; j += 2) {
+        const uint16_t *at = w + j / 32 * 32 * PANEL + j % 32 * 16;
+        __m512bh one = (__m512bh)_mm512_loadu_si512(at), two = (__m512bh)_mm512_loadu_si512(at + 512);
+        __builtin_prefetch(at + k * PANEL); /* the next panel */
+        __builtin_prefetch(at + k * PANEL + 512);
+#pragma GCC unroll 12
+        for (int i = 0; i < rows; i++) {
             int32_t pair;
             memcpy(&pair, x + i * stride + j, 4);
-            const uint16_t *at = w + j / 32 * 32 * PANEL + j % 32 * 16;
-            one = _mm512_dpbf16_ps(one, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(at));
-            two = _mm512_dpbf16_ps(two, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)_mm512_loadu_si512(at + 512));
+            __m512bh a = (__m512bh)_mm512_set1_epi32(pair);
+            sums[i][0] = _mm512_dpbf16_ps(sums[i][0], a, one);
+            sums[i][1] = _mm512_dpbf16_ps(sums[i][1], a, two);
         }
-        _mm512_storeu_ps(out + i * PANEL, one);
-        _mm512_storeu_ps(out + i * PANEL + 16, two);
     }
+#pragma GCC unroll 12
+    for (int i = 0; i < rows; i++) {
+        _mm512_storeu_ps(out + i * PANEL, sums[i][0]);
+        _mm512_storeu_ps(out + i * PANEL + 16, sums[i][1]);
+    }
+}
+
+static void panel_bf16(const uint16_t *x, int64_t stride, const uint16_t *w, int64_t k, float *out, int rows) {
+#define CASE(r) case r: rows_bf16(x, stride, w, k, out, r); break;
+    for (; rows > 0; rows -= ROWS, x += ROWS * stride, out += ROWS * PANEL)
+        switch (rows < ROWS ? rows : ROWS) {
+        CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+        }
+#undef CASE
 }
 #else
 static void panel_bf16(const uint16_t *x, int64_t stride, const uint16_t *w, int64_t k, float *out, int rows) {}
