@@ -7,6 +7,7 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import pytest
+from whole_runs import run_beside
 
 from assent.cli import main
 from assent.runs.lineage import trace
@@ -30,16 +31,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture(scope="module")
 def home(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
-    for file in workshop.iterdir():
-        (folder / file.name).symlink_to(file)
     rows = [json.loads(line) for line in (workshop / "demos.jsonl").read_text().splitlines()]
     lines = [json.dumps(row | {"author": ("cleo", "dan")[i % 2]}) + "\n" for i, row in enumerate(rows)]
     (folder / "mine.jsonl").write_text("".join(lines))
-    (folder / "r.yaml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["run", "r.yaml"]) == 0
-    return folder
+    return run_beside(workshop, folder, RECIPE)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from whole_runs import run_beside
 
 from assent.cli import main
 from assent.data.readers import read_comparisons, read_rankings
@@ -61,13 +62,7 @@ ELSEWHERE = Ranking(
 @pytest.fixture(scope="module")
 def ran(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mixture")
-    for file in workshop.iterdir():
-        (folder / file.name).symlink_to(file)
-    (folder / "r.yaml").write_text(ROUNDS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["run", "r.yaml"]) == 0
-    return folder
+    return run_beside(workshop, folder, ROUNDS)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from whole_runs import run_beside
 
 from assent.cli import main
 from assent.data.readers import read_comparisons, read_completions, read_rankings
@@ -59,13 +60,7 @@ stages:
 @pytest.fixture(scope="module")
 def home(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rounds")
-    for file in workshop.iterdir():
-        (folder / file.name).symlink_to(file)
-    (folder / "r.yaml").write_text(RECIPE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert main(["run", "r.yaml"]) == 0
-    return folder
+    return run_beside(workshop, folder, RECIPE)
 
 
 @pytest.fixture(autouse=True)

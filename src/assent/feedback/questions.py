@@ -119,6 +119,16 @@ _ANSWERS: dict[str, tuple[int, int]] = {
 """How many answers a question of each task has, at least and at most."""
 
 
+def subject_of(
+    prompt_id: str, completion_ids: Sequence[str], texts: Sequence[str], criterion: str
+) -> tuple[str, frozenset[tuple[str, str]], str]:
+    """What a question or a ranking is on, whatever the order of the answers and the instructions.
+
+    The texts belong to it: the same policy sampled from another seed gives its completions the same ids.
+    """
+    return prompt_id, frozenset(zip(completion_ids, texts, strict=True)), criterion
+
+
 def questions_from_completions(
     prompts: Iterable[Prompt],
     completions: Iterable[Completion],

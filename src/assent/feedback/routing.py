@@ -17,7 +17,7 @@ from typing import Literal
 
 from assent.errors import DataError
 from assent.feedback.comparisons import standings
-from assent.feedback.questions import Question
+from assent.feedback.questions import Question, subject_of
 from assent.intervals import Estimate, clustered_interval
 from assent.types import Ranking, short_id
 
@@ -80,7 +80,7 @@ def verdicts_of(rankings: Iterable[Ranking], source: str, without: Collection[st
                 "rankings.jsonl of the stage judge",
                 source,
             )
-        key = _asked(ranking.prompt.id, ranking.completion_ids, ranking.texts, ranking.criterion)
+        key = subject_of(ranking.prompt.id, ranking.completion_ids, ranking.texts, ranking.criterion)
         if key in found:
             raise DataError(
                 f"two verdicts on the same answers to prompt '{ranking.prompt.id}', {found[key].ranking.id} and "
@@ -105,7 +105,7 @@ def first_routes(
     The overlap is that share of what the judge is sure of, one at least unless the share is 0.  ``most``: people are
     asked so many questions, the overlap first and then the least sure; ``None`` = all that they should be.
     """
-    known = [verdicts.get(_asked(q.prompt.id, q.completion_ids, q.texts, q.criterion)) for q in questions]
+    known = [verdicts.get(subject_of(q.prompt.id, q.completion_ids, q.texts, q.criterion)) for q in questions]
     sure = {i for i, verdict in enumerate(known) if verdict is not None and verdict.margin >= unsure_below}
     doubtful = sorted(set(range(len(questions))) - sure, key=lambda i: (_margin(known[i]), i))
     count = max(1, round(overlap_share * len(sure))) if overlap_share and sure else 0
@@ -113,7 +113,7 @@ def first_routes(
     asked = set([*drawn, *doubtful][:most])
 
     def why(i: int) -> Why:
-        if known[i] is None or i not in sure:
+        if i not in sure:
             return "left" if i not in asked else "unjudged" if known[i] is None else "unsure"
         return "overlap" if i in asked else "judge"
 
@@ -186,7 +186,3 @@ def _contradicted(route: Route, opinions: Mapping[str, Sequence[Ranking]]) -> bo
 
 def _margin(verdict: Verdict | None) -> float:
     return -1.0 if verdict is None else verdict.margin
-
-
-def _asked(prompt: str, ids: Sequence[str], texts: Sequence[str], criterion: str) -> Asked:
-    return prompt, frozenset(zip(ids, texts, strict=True)), criterion

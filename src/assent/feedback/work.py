@@ -115,15 +115,7 @@ class Work:
         if not priorities:
             return
         with self._database.writing() as connection:
-            load_questions(connection, priorities)
-            moment = time.time()
-            connection.execute(
-                insert(events),
-                [
-                    {"kind": "priority", "created": moment, "question_id": name, "payload": {"priority": value}}
-                    for name, value in priorities.items()
-                ],
-            )
+            _record(connection, "priority", priorities)
             for name, value in priorities.items():
                 where = questions.c.id == name
                 connection.execute(update(questions).where(where).values(priority=value, turn=-value))
@@ -135,15 +127,7 @@ class Work:
         if not overlaps:
             return
         with self._database.writing() as connection:
-            load_questions(connection, overlaps)
-            moment = time.time()
-            connection.execute(
-                insert(events),
-                [
-                    {"kind": "overlap", "created": moment, "question_id": name, "payload": {"overlap": people}}
-                    for name, people in overlaps.items()
-                ],
-            )
+            _record(connection, "overlap", overlaps)
             for name, people in overlaps.items():
                 connection.execute(update(questions).where(questions.c.id == name).values(overlap=people))
                 refresh_given(connection, questions.c.id == name)
@@ -236,4 +220,17 @@ def _leave_tallies(connection: Connection, question: Question) -> None:
     add_to_tallies(
         connection,
         {(row.annotator, question.project): (0, -1) if row.kind == SKIP else (-1, 0) for row in rows},
+    )
+
+
+def _record(connection: Connection, kind: str, values: Mapping[str, float]) -> None:
+    """An event for each question whose ``kind`` changes.  Raises :class:`StoreError` for one that is not there."""
+    load_questions(connection, values)
+    moment = time.time()
+    connection.execute(
+        insert(events),
+        [
+            {"kind": kind, "created": moment, "question_id": name, "payload": {kind: value}}
+            for name, value in values.items()
+        ],
     )

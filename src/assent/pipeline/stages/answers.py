@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assent.data.jsonl import write_jsonl
 from assent.feedback.answers import StoredAnswer, Who, kind_of
-from assent.feedback.questions import Question
+from assent.feedback.questions import Question, subject_of
 from assent.feedback.responses import Skipped
 from assent.feedback.store import FeedbackStore
 from assent.types import Ranking
@@ -28,12 +28,9 @@ def answers_of(
 
 
 def content(question: Question) -> tuple[str, frozenset[tuple[str, str]], str, str]:
-    """What makes two questions the same, whatever the instructions.
-
-    The texts belong to it: the same policy sampled from another seed gives its completions the same ids.
-    """
-    answers = frozenset(zip(question.completion_ids, question.texts, strict=True))
-    return question.prompt.id, answers, question.criterion, question.task
+    """What makes two questions the same, whatever the instructions."""
+    on = subject_of(question.prompt.id, question.completion_ids, question.texts, question.criterion)
+    return *on, question.task
 
 
 def write_answers(
