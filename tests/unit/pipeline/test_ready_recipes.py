@@ -11,7 +11,7 @@ from assent.pipeline.plan import plan
 from assent.pipeline.recipe import StageSpec, load_recipe
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-SELF_CONTAINED = ("quickstart", "apprenticeship", "rebel", "rounds")
+SELF_CONTAINED = ("quickstart", "apprenticeship", "judge-first", "rebel", "rounds")
 """Those that read nothing from outside, so that a plan needs neither files nor network."""
 
 
