@@ -12,7 +12,7 @@ demo: setup
 
 test: setup check
 	sh scripts/install-chromium.sh
-	$(BIN)/python -m pytest tests -m "not slow" -n 2 -q --durations=15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow" -n 2 -q --durations=15
 	$(BIN)/python -m benchmarks.mutants
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m slow -n 2 --dist loadfile --no-loadscope-reorder -q --durations=0
 

@@ -67,13 +67,17 @@ FAMILIES = (llama, scaled_llama, mistral, qwen2, qwen3, gpt2, gpt_neox, gpt_neox
 
 @pytest.fixture(params=["compiled", "pytorch"])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each with three threads, whatever the tests run with."""
     library.cache_clear()
     if request.param == "pytorch":
         monkeypatch.setenv("ASSENT_KERNELS", "off")
     if (library() is None) != (request.param == "pytorch"):
         pytest.skip("no C++ compiler here")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
     yield request.param
     library.cache_clear()
+    torch.set_num_threads(before)
 
 
 def rows(generator: torch.Generator) -> tuple[Tensor, Tensor]:

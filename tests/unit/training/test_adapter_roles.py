@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import rollout_task, run_settings
 from torch import nn
 
 import assent
@@ -25,6 +24,7 @@ from assent.training.on_policy import make_roles
 from assent.training.roles import Roles
 from assent.training.rollouts import collate_rollouts
 from assent.types import Completion, SamplingSettings
+from tests.training.tiny_runs import rollout_task, run_settings
 
 LORA: dict[str, Any] = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8.0}
 

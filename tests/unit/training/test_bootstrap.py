@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import examples, run_settings
 
 from assent.algorithms import load_algorithm
 from assent.algorithms.reward_model import ALGORITHM, RewardModelSettings
@@ -22,6 +21,7 @@ from assent.training.roles import Roles
 from assent.training.sources import Example, Pair, Row, collate
 from assent.training.supervised import Task, train
 from assent.types import Comparison, Judgement, Prompt
+from tests.training.tiny_runs import examples, run_settings
 
 
 def of_prompts(prompts: list[str]) -> list[Example]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import supervised_task, train, weights
 
 from assent.errors import RecipeError
 from assent.testing.tiny import tiny_reward
@@ -19,6 +18,7 @@ from assent.training.roles import Roles
 from assent.training.signals import StopAsked
 from assent.training.supervised import evaluate_loss, split_examples
 from assent.training.supervised import train as run
+from tests.training.tiny_runs import supervised_task, train, weights
 
 
 def event(step: int, total: int = 10, **figures: float) -> StepEvent:

@@ -14,7 +14,7 @@ from assent.training.examples import comparison_examples
 from assent.training.online import OnlineReward, OnlineSettings, Update
 from assent.training.sources import Example, Pair
 from assent.types import Comparison, Prompt
-from tests.unit.training.tiny_runs import WORDS
+from tests.training.tiny_runs import WORDS
 
 SETTINGS = OnlineSettings(learning_rate=3e-3, replayed=3, warmup_steps=2)
 

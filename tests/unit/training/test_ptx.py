@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import rollout_task
 
 from assent.algorithms import load_algorithm
 from assent.algorithms.sft import SFTSettings
@@ -22,6 +21,7 @@ from assent.training.on_policy import make_roles, make_training
 from assent.training.roles import Roles
 from assent.training.rollouts import RolloutSource
 from assent.training.sources import DatasetSource, Example
+from tests.training.tiny_runs import rollout_task
 
 TEXTS = ["The film is good.", "Once upon a time there was a cat.", "A long and slow film.", "The girl saw the cat."]
 

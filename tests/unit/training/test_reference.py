@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import rollout_task, run_settings
 
 from assent.models.causal import CausalModel
 from assent.models.save import save_model
@@ -16,6 +15,7 @@ from assent.testing.tiny import tiny_causal
 from assent.training import on_policy
 from assent.training.callbacks import read_metrics
 from assent.training.on_policy import make_roles
+from tests.training.tiny_runs import rollout_task, run_settings
 
 
 def moved() -> CausalModel:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import PROMPTS, examples
 
 from assent.errors import DataError
 from assent.rewards.rule import FunctionReward
@@ -17,6 +16,7 @@ from assent.training.examples import comparison_examples, labelled
 from assent.training.rollouts import RolloutSource
 from assent.training.sources import DatasetSource, Example, Pair, Row, collate
 from assent.types import Comparison, SamplingSettings
+from tests.training.tiny_runs import PROMPTS, examples
 
 CPU = torch.device("cpu")
 

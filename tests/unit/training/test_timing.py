@@ -16,7 +16,7 @@ from assent.runs.machine import Peak, read_peak, write_peak
 from assent.testing.tiny import tiny_causal
 from assent.training import timing
 from assent.training.callbacks import TIMING
-from tests.unit.training.tiny_runs import train
+from tests.training.tiny_runs import train
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt_neox"])

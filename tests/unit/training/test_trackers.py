@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_runs import Progress, supervised_task
 from wandb.proto.wandb_internal_pb2 import Record
 
 from assent.config import make_settings
@@ -22,6 +21,7 @@ from assent.training.callbacks import read_metrics
 from assent.training.optim import LoopSettings
 from assent.training.supervised import train
 from assent.training.trackers import run_name
+from tests.training.tiny_runs import Progress, supervised_task
 
 
 def trained(folder: Path, *trackers: str, **settings: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import PROMPTS, rollout_task, weights
 
 import assent
 from assent.algorithms import load_algorithm
@@ -15,6 +14,7 @@ from assent.testing.tiny import tiny_causal
 from assent.training import on_policy
 from assent.training.sources import stream_places
 from assent.types import Prompt
+from tests.training.tiny_runs import PROMPTS, rollout_task, weights
 
 SETTINGS: dict[str, Any] = {
     "max_steps": 4,
@@ -54,7 +54,7 @@ def test_an_own_loop_gives_the_weights_of_the_stages_loop(algorithm: str, tmp_pa
 
 def own_settings(algorithm: str) -> dict[str, Any]:
     """What :func:`rollout_task` sets besides, as far as the algorithm has it."""
-    from tiny_runs import run_settings
+    from tests.training.tiny_runs import run_settings
 
     given = {"entropy_coefficient": 0.01, "kl_target": 0.5, "kl_horizon": 50.0}
     return {name: value for name, value in given.items() if name in type(run_settings(algorithm)).model_fields}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,10 +13,6 @@ import pytest
 import ray
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from tiny_runs import Progress, rollout_task, weights
-
 from assent.cluster import engine as engine_module
 from assent.cluster.engine import RayEngine, load_weights, portions_of, weights_of
 from assent.errors import DataError
@@ -27,6 +22,7 @@ from assent.testing.engine import check_engine
 from assent.testing.tiny import tiny_causal
 from assent.training import on_policy
 from assent.types import SamplingSettings
+from tests.training.tiny_runs import Progress, rollout_task, weights
 
 PROMPTS = [EncodedPrompt(f"p{i}", tuple(range(1, 3 + 2 * i))) for i in range(9)]
 SAMPLING = SamplingSettings(max_new_tokens=12, seed=5)
