@@ -17,7 +17,7 @@ TINY = {
     "sft": {"max_steps": 2},
     "drafts": {"max_prompts": 6},
     "rewritten": {"max_steps": 1},
-    "sample": {"max_prompts": 12, "n": 2},
+    "sample": {"max_prompts": 12},
     "reward": {"max_steps": 2},
     "grpo": {"max_steps": 2, "batch_size": 8},
 }
