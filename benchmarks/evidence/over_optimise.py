@@ -1,13 +1,13 @@
-"""Over-optimisation in the quickstart's world: a reward model of few rankings, optimised by PPO and by best of n.
+"""Over-optimisation in the quickstart's world: a reward model of few noisy rankings, optimised by PPO and by best of n.
 
 Beside it a healthy run: the quickstart's own reward model, of all its rankings, and PPO with a KL penalty.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 import assent
-from assent.data.jsonl import write_jsonl
 from assent.data.movie_world import utility
-from assent.data.readers import read_prompts, read_rankings
+from assent.data.readers import read_prompts
 from assent.evaluation.best_of_n import best_of_n, best_of_n_kl, powers_of_two
 from assent.evaluation.kl import token_log_ratios
 from assent.evaluation.over_optimisation import Curve
 from assent.evaluation.tokens import token_logprobs
-from assent.feedback.comparisons import comparisons_from_rankings
 from assent.models.load import load_policy, load_reward_model
 from assent.models.policy import Policy
-from assent.pipeline.stage import NoProgress
 from assent.rewards.model import ModelReward
 from assent.rollout.engine import EncodedPrompt
 from assent.rollout.local import LocalEngine
 from assent.training.sources import stream_places
 from assent.types import Completion, Prompt, SamplingSettings
+from benchmarks.evidence.small_reward import Data, small_reward
 
 PROMPTS = 200
 """Held-out films; a policy is measured by one answer to each."""
-SAMPLES = 512
+FILMS = 400
+"""The same and as many more, for best of n, which falls by less."""
+SAMPLES = 1024
 """Answers to each film that best of n chooses from."""
-FILMS_AT_ONCE = 10
+FILMS_AT_ONCE = 20
 """So many films' answers are held at a time."""
-FEW = 60
-"""Rankings of four answers that the small reward model learns from."""
+FEW = Data(rankings=60, noise=2.0)
+"""What the small reward model learns from: of what ``--data`` tries, that with which best of n falls on every seed."""
 BATCH = 128
 MEASURED = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30, 40)
 """Steps after which the policy is measured; the last one ends the training."""
@@ -54,14 +54,6 @@ HEALTHY: dict[str, Any] = {
     "missing_eos_penalty": 1.0,
 }
 """As the quickstart does it."""
-REWARD: dict[str, Any] = {
-    "batch_size": 16,
-    "learning_rate": 1e-3,
-    "lr_scheduler_type": "cosine",
-    "warmup_steps": 5,
-    "num_train_epochs": 4,
-    "eval_split": 0.0,
-}
 
 
 @dataclass(frozen=True)
@@ -76,12 +68,13 @@ class Runs:
 class Bench:
     """The SFT policy, and the held-out films with what is measured on them."""
 
-    def __init__(self, run: Path, films: int = PROMPTS) -> None:
+    def __init__(self, run: Path, films: slice = slice(FILMS)) -> None:
         self.run = run
-        self.prompts = read_prompts(run / "world/eval_prompts.jsonl")[:films]
+        self.films = read_prompts(run / "world/eval_prompts.jsonl")[films]
+        self.prompts = self.films[:PROMPTS]
         self.train_prompts = read_prompts(run / "world/train_prompts.jsonl")
-        self.rankings = read_rankings(run / "collect/rankings.jsonl")
         self.sft = load_policy(run / "sft")
+        self.small_reward = cache(lambda seed: small_reward(run, FEW, seed, self.sft.tokenizer))
 
     def answers(
         self, policy: Policy, n: int = 1, seed: int = 20, prompts: Sequence[Prompt] | None = None
@@ -97,51 +90,68 @@ class Bench:
         kl = [sum(token_log_ratios(o, r)) for o, r in zip(ours, refs, strict=True)]
         return kl, list(reward.score(self.prompts, answers).values), true_preference(self.prompts, answers)
 
-    def reward_model(self, rankings: int, seed: int) -> ModelReward:
-        """A reward model from so many of the rankings, drawn by the seed."""
-        draw = np.random.Generator(np.random.Philox(seed)).permutation(len(self.rankings))[:rankings]
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / "train.jsonl"
-            write_jsonl(data, comparisons_from_rankings([self.rankings[int(i)] for i in draw]))
-            settings = {"model": str(self.run / "sft"), "data": str(data), **REWARD}
-            out = silent("reward", settings, Path(folder) / "reward", seed)
-            return ModelReward(load_reward_model(out), self.sft.tokenizer)
+    def whole_reward(self) -> ModelReward:
+        """The quickstart's own, of all its rankings."""
+        return ModelReward(load_reward_model(self.run / "reward"), self.sft.tokenizer)
 
 
 def true_preference(prompts: Sequence[Prompt], answers: Sequence[Completion]) -> list[float]:
     return [utility(p, c.text) for p, c in zip(prompts, answers, strict=True)]
 
 
-def seed_curves(bench: Bench, seed: int, say: Callable[[str], None]) -> Runs:
-    """Train the small reward model and the two policies of a seed, and measure them on the way.
+def seed_curves(bench: Bench, seeds: Sequence[int], say: Callable[[str], None]) -> list[Runs]:
+    """Of each seed a small reward model, two policies measured on their way, and best of n.
 
-    Each curve is kept in the run's folder, for a call that goes on where this one was stopped.
+    What is measured is kept in the run's folder, for a call that goes on where this one was stopped.
     """
-    whole = ModelReward(load_reward_model(bench.run / "reward"), bench.sft.tokenizer)
-
-    def keep(name: str, make: Callable[[], Curve]) -> Curve:
-        return _kept(bench.run / f"evidence/seed-{seed}-{name}.npz", make)
-
-    return Runs(
-        best_of_n=keep("best-of-n", lambda: best_of_n_curves(bench, [bench.reward_model(FEW, seed)], seed)[0]),
-        greedy=keep(
-            "greedy",
-            lambda: _ppo(
-                bench, bench.reward_model(FEW, seed), seed, GREEDY, lambda t: say(f"seed {seed}, no penalty: {t}")
-            ),
-        ),
-        healthy=keep("healthy", lambda: _ppo(bench, whole, seed, HEALTHY, lambda t: say(f"seed {seed}, healthy: {t}"))),
-    )
+    for unit in units(bench, seeds, say):
+        unit()
+    return [
+        Runs(greedy_curve(bench, seed, say), healthy_curve(bench, seed, say), chosen)
+        for seed, chosen in zip(seeds, best_of_n_curves(bench, seeds), strict=True)
+    ]
 
 
-def _kept(path: Path, make: Callable[[], Curve]) -> Curve:
+def units(bench: Bench, seeds: Sequence[int], say: Callable[[str], None]) -> list[Callable[[], object]]:
+    """The work in pieces of some minutes, each of which keeps what it made: processes side by side take some each."""
+    return [
+        *(partial(greedy_curve, bench, seed, say) for seed in seeds),
+        *(partial(healthy_curve, bench, seed, say) for seed in seeds),
+        *(partial(_scores, bench, seeds, start) for start in range(0, len(bench.films), FILMS_AT_ONCE)),
+    ]
+
+
+def greedy_curve(bench: Bench, seed: int, say: Callable[[str], None]) -> Curve:
+    """PPO without a penalty against the small reward model."""
+    path = bench.run / f"evidence/seed-{seed}-{FEW}-greedy.npz"
+    say = _said(say, f"seed {seed}, no penalty")
+    return _kept_curve(path, lambda: _ppo(bench, bench.small_reward(seed), seed, GREEDY, say))
+
+
+def healthy_curve(bench: Bench, seed: int, say: Callable[[str], None]) -> Curve:
+    """PPO as the quickstart does it, against its reward model of all rankings."""
+    path = bench.run / f"evidence/seed-{seed}-healthy.npz"
+    say = _said(say, f"seed {seed}, healthy")
+    return _kept_curve(path, lambda: _ppo(bench, bench.whole_reward(), seed, HEALTHY, say))
+
+
+def _said(say: Callable[[str], None], who: str) -> Callable[[str], None]:
+    return lambda text: say(f"{who}: {text}")
+
+
+def _kept_curve(path: Path, make: Callable[[], Curve]) -> Curve:
+    found = kept(path, lambda: vars(make()))
+    return Curve(tuple(map(str, found["labels"])), found["kl"], found["proxy"], found["gold"])
+
+
+def kept(path: Path, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, NDArray[Any]]:
+    """Arrays that are made once."""
     if not path.exists():
-        curve = make()
-        path.parent.mkdir(exist_ok=True)
-        np.savez(path, **vars(curve))
-        return curve
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(part := path.with_suffix(".part.npz"), **make())
+        part.rename(path)
     with np.load(path) as found:
-        return Curve(tuple(map(str, found["labels"])), found["kl"], found["proxy"], found["gold"])
+        return dict(found)
 
 
 def _ppo(bench: Bench, reward: ModelReward, seed: int, settings: dict[str, Any], say: Callable[[str], None]) -> Curve:
@@ -160,29 +170,34 @@ def _ppo(bench: Bench, reward: ModelReward, seed: int, settings: dict[str, Any],
     return Curve(labels, kl, proxy, gold)
 
 
-def best_of_n_curves(bench: Bench, rewards: Sequence[ModelReward], seed: int) -> list[Curve]:
-    """Best of n by each of the reward models, from the same answers."""
-    proxies: list[list[NDArray[np.float64]]] = [[] for _ in rewards]
-    golds: list[NDArray[np.float64]] = []
-    for start in range(0, len(bench.prompts), FILMS_AT_ONCE):
-        asked = bench.prompts[start : start + FILMS_AT_ONCE]
-        answers = bench.answers(bench.sft, SAMPLES, 1000 + seed, asked)
+def best_of_n_curves(bench: Bench, seeds: Sequence[int]) -> list[Curve]:
+    """Best of n by the small reward model of each seed, n to :data:`SAMPLES`, from the same answers."""
+    every = [_scores(bench, seeds, start) for start in range(0, len(bench.films), FILMS_AT_ONCE)]
+    gold = np.concatenate([films["gold"] for films in every])
+    return [chosen_curve(np.concatenate([films[str(seed)] for films in every]), gold) for seed in seeds]
+
+
+def _scores(bench: Bench, seeds: Sequence[int], start: int) -> Mapping[str, NDArray[np.float64]]:
+    """Every answer to some of the films, as the true preference (``gold``) and each seed's reward model score it."""
+    asked = bench.films[start : start + FILMS_AT_ONCE]
+
+    def make() -> Mapping[str, Any]:
+        answers = bench.answers(bench.sft, SAMPLES, 1000, asked)
         prompts = [prompt for prompt in asked for _ in range(SAMPLES)]
-        shape = (len(asked), SAMPLES)
-        golds.append(np.reshape(true_preference(prompts, answers), shape))
-        for found, reward in zip(proxies, rewards, strict=True):
-            found.append(np.reshape(reward.score(prompts, answers).values, shape))
-    gold, every = np.concatenate(golds), powers_of_two(SAMPLES)
-    return [
-        Curve(
-            labels=tuple(map(str, every)),
-            kl=np.array([np.full(len(gold), best_of_n_kl(n)) for n in every]),
-            proxy=np.array([best_of_n(proxy, proxy, n) for n in every]),
-            gold=np.array([best_of_n(proxy, gold, n) for n in every]),
-        )
-        for proxy in map(np.concatenate, proxies)
-    ]
+        scores = {str(seed): bench.small_reward(seed).score(prompts, answers).values for seed in seeds}
+        scored = {"gold": true_preference(prompts, answers), **scores}
+        return {name: np.reshape(values, (len(asked), SAMPLES)) for name, values in scored.items()}
+
+    who = "-".join(map(str, seeds))
+    return kept(bench.run / f"evidence/best-of-{SAMPLES}/{FEW}-seeds-{who}-films-{start}.npz", make)
 
 
-def silent(kind: str, settings: dict[str, Any], out: Path, seed: int) -> Path:
-    return assent.run_stage(kind, settings, out, seed=seed, say=lambda text: None, progress=NoProgress())
+def chosen_curve(proxy: NDArray[np.float64], gold: NDArray[np.float64]) -> Curve:
+    """Best of n at powers of two, from the two scores of every answer [films, answers]."""
+    every = powers_of_two(proxy.shape[1])
+    return Curve(
+        labels=tuple(map(str, every)),
+        kl=np.array([np.full(len(gold), best_of_n_kl(n)) for n in every]),
+        proxy=np.array([best_of_n(proxy, proxy, n) for n in every]),
+        gold=np.array([best_of_n(proxy, gold, n) for n in every]),
+    )

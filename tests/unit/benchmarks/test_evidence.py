@@ -7,7 +7,7 @@ import pytest
 
 from assent.evaluation.over_optimisation import Curve
 from benchmarks.evidence import coverage
-from benchmarks.evidence.__main__ import peak, told, turned
+from benchmarks.evidence.verdicts import peak, told, turned
 
 
 def curve(gold: list[float], proxy: list[float]) -> Curve:
