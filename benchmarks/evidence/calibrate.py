@@ -13,7 +13,15 @@ from assent.data.readers import read_completions
 from assent.evaluation.alarm import hacking_alarm
 from assent.evaluation.over_optimisation import Curve
 from assent.intervals import clustered_standard_error
-from benchmarks.evidence.over_optimise import SAMPLES, Bench, chosen_curve, greedy_curve, healthy_curve, true_preference
+from benchmarks.evidence.over_optimise import (
+    SAMPLES,
+    Bench,
+    chosen_curve,
+    greedy_curve,
+    healthy_curve,
+    mean_curve,
+    true_preference,
+)
 from benchmarks.evidence.small_reward import Data, comparisons, small_reward, wrong
 from benchmarks.evidence.verdicts import peak
 
@@ -30,9 +38,10 @@ def data(run: Path) -> None:
     answers = _answers(bench)
     gold = np.reshape(true_preference(*answers), (FILMS, SAMPLES))
     for tried in TRIED:
-        falls = [_shown(bench, tried, seed, answers, gold) for seed in SEEDS]
-        print(f"{tried.rankings} rankings, noise {tried.noise:g}: falls {' '.join(f'{f:.2f}' for f in falls)}, "
-              f"least {min(falls):.2f}, mean {np.mean(falls):.2f}", flush=True)  # fmt: skip
+        curves = [_curve(bench, tried, seed, answers, gold) for seed in SEEDS]
+        for seed, curve in zip(SEEDS, curves, strict=True):
+            _show(f"{tried}, seed {seed} ({wrong(comparisons(run, tried, seed)):.0%} wrong)", curve)
+        _show(f"{tried}, mean", mean_curve(curves))
 
 
 def _answers(bench: Bench) -> tuple[list[Any], list[Any]]:
@@ -48,28 +57,27 @@ def _answers(bench: Bench) -> tuple[list[Any], list[Any]]:
     return list(prompts), list(answers)
 
 
-def _shown(
+def _curve(
     bench: Bench, tried: Data, seed: int, answers: tuple[list[Any], list[Any]], gold: NDArray[np.float64]
-) -> float:
-    """Prints a seed's curve; the mean fall of gold from its peak to the last n."""
+) -> Curve:
+    """Of one reward model, whose scores are kept."""
     path = bench.run / f"evidence/calibration/{tried}-seed-{seed}.npy"
     if not path.exists():
-        np.save(
-            path,
-            np.reshape(small_reward(bench.run, tried, seed, bench.sft.tokenizer).score(*answers).values, gold.shape),
-        )
-    shuffled = wrong(comparisons(bench.run, tried, seed))
-    curve = chosen_curve(np.load(path), gold)
+        reward = small_reward(bench.run, tried, seed, bench.sft.tokenizer)
+        np.save(path, np.reshape(reward.score(*answers).values, gold.shape))
+    return chosen_curve(np.load(path), gold)
+
+
+def _show(who: str, curve: Curve) -> None:
+    """Where gold turns, and by how much it falls from there to the last n."""
     assert curve.gold is not None
     fall = curve.gold[peak(curve)] - curve.gold[-1]
     means, proxy = (" ".join(f"{each:.2f}" for each in row.mean(1)) for row in (curve.gold, curve.proxy))
     print(
-        f"seed {seed}, {tried.rankings} rankings, noise {tried.noise:g} ({shuffled:.0%} wrong): peak "
-        f"{curve.labels[peak(curve)]}, fall {fall.mean():.2f} +- {clustered_standard_error(fall):.2f}; gold {means}; "
-        f"proxy {proxy}",
+        f"{who}: peak {curve.labels[peak(curve)]}, fall {fall.mean():.2f} +- {clustered_standard_error(fall):.2f}; "
+        f"gold {means}; proxy {proxy}",
         flush=True,
     )
-    return float(fall.mean())
 
 
 def alarm(run: Path) -> None:
