@@ -21,8 +21,8 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """``rows`` are those of the benchmark's seeds."""
     figure, axes = plt.subplots(1, 3, figsize=(10.2, 3.4), layout="constrained", sharey=True)
     titles = (
-        "best of n, reward model of few rankings",
-        "PPO without KL penalty, the same",
+        "best of n, mean of six models of few rankings",
+        "PPO without KL penalty, the first of them",
         "PPO, all rankings, KL 0.1",
     )
     for axis, name, title in zip(axes, ("best_of_n", "ppo", "healthy"), titles, strict=True):
