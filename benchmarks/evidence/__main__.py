@@ -4,8 +4,8 @@
                                                      what is measured is kept there, and again = goes on
     python -m benchmarks.evidence RUN --part 0 2     does the first half of the work and keeps it: for two calls side by
                                                      side, and one without it to end
-    python -m benchmarks.evidence RUN --data         prints where best of n turns by reward models of how many rankings
-                                                     and how noisy, on seeds of its own: what fixed both
+    python -m benchmarks.evidence RUN --data         prints where best of n turns by reward models of how many noisy
+                                                     rankings, on seeds of its own: what fixed their number
     python -m benchmarks.evidence RUN --alarm        prints what fixes the alarm's thresholds, on the same seeds
 
 Three seeds: a reward model of few noisy rankings is optimised by PPO without a KL penalty and by best of n, beside a

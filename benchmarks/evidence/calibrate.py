@@ -33,7 +33,7 @@ TRIED = (Data(100, 2.0), Data(60, 2.0), Data(30, 2.0))
 
 
 def data(run: Path) -> None:
-    """Best of n by reward models of more or fewer rankings, more or less noisy; what was scored is kept."""
+    """Best of n by reward models of more or fewer noisy rankings; what was scored is kept."""
     bench = Bench(run, slice(-FILMS, None))
     answers = _answers(bench)
     gold = np.reshape(true_preference(*answers), (FILMS, SAMPLES))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from assent.data.movie_world import utility
 from assent.data.readers import read_comparisons
+from benchmarks.evidence.small_reward import wrong as wrong_share
 from benchmarks.rewards.shared import RUN, comparisons, groups, reward_model
 
 RANKED, MEMBERS, NOISE, EPOCHS = 100, 4, 2.0, 4
@@ -42,8 +42,4 @@ def ensemble(kind: str, seed: int) -> Path:
 @cache
 def wrong(seed: int) -> float:
     """Share of the comparisons of a seed whose true order is the other one."""
-    gaps = np.array([
-        utility(c.prompt, c.chosen) - utility(c.prompt, c.rejected)
-        for c in read_comparisons(rankings(seed) / "train.jsonl")
-    ])  # fmt: skip
-    return float((gaps < 0).sum() / (gaps != 0).sum())
+    return wrong_share(read_comparisons(rankings(seed) / "train.jsonl"))

@@ -22,6 +22,7 @@ from assent.testing.engine import check_engine
 from assent.testing.tiny import tiny_causal
 from assent.training import on_policy
 from assent.types import SamplingSettings
+from tests.threads import threads
 from tests.training.tiny_runs import Progress, rollout_task, weights
 
 PROMPTS = [EncodedPrompt(f"p{i}", tuple(range(1, 3 + 2 * i))) for i in range(9)]
@@ -31,10 +32,8 @@ SAMPLING = SamplingSettings(max_new_tokens=12, seed=5)
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """As the workers: the order of sums hangs on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 import mortal
 import pytest
 import ray
-import torch
 
 import assent
 from assent.cluster.connect import connected
@@ -22,6 +21,7 @@ from assent.errors import DataError, RecipeError
 from assent.pipeline.stage import NoProgress
 from benchmarks.crash import differences
 from benchmarks.crash_jobs import make_workshop
+from tests.threads import threads
 
 
 class Heard(NoProgress):
@@ -45,10 +45,8 @@ def by_value(cluster: Any) -> None:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def test_what_is_told_there_is_heard_here_and_a_death_begins_it_again(by_value: None, tmp_path: Path):

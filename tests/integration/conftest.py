@@ -26,12 +26,10 @@ def save(model: Any, folder: Path) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Models this small only wait for their threads, and on a busy machine they wait long."""
-    import torch
+    from tests.threads import threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from assent.training.callbacks import read_metrics
 from assent.training.distributed import shares
 from assent.training.shared import share_reward
 from assent.types import Completion, Prompt
+from tests.threads import threads
 
 NAMES = ("sft", "reward", "dpo", "kto", "grpo", "rloo", "ppo")
 CURVES = {"none": ("sft", "kto", "ppo"), "fsdp": ("sft", "ppo")}
@@ -32,10 +33,8 @@ PPO = {"whiten_rewards": True, "kl_target": 0.5}
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 def found(folder: Path, sharding: str = "none") -> dict[str, Any]:

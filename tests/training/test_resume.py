@@ -14,6 +14,7 @@ from tiny_runs import EVERY, Progress, train, weights
 
 from assent.training.callbacks import read_metrics
 from assent.training.flat import unflattened
+from tests.threads import threads
 
 
 def interrupt() -> None:
@@ -81,10 +82,8 @@ def test_the_run_learned_something_at_every_step(tmp_path: Path):
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """As many threads here as in the run that is killed: the order of sums depends on it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads(1):
+        yield
 
 
 @pytest.mark.parametrize("name", ["ppo"])

@@ -14,6 +14,7 @@ from assent.models.fused.kernels import add_norm, gate, gate_backward, logits_gr
 from assent.models.fused.library import library
 from assent.models.fused.rows import SHARED, pack_rows
 from assent.testing.tiny import tiny_causal
+from tests.threads import threads
 
 SMALL: dict[str, Any] = {"vocab_size": 97, "hidden_size": 48, "num_hidden_layers": 3, "max_position_embeddings": 600}
 GROUPED: dict[str, Any] = {**SMALL, "intermediate_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -73,11 +74,9 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("ASSENT_KERNELS", "off")
     if (library() is None) != (request.param == "pytorch"):
         pytest.skip("no C++ compiler here")
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield request.param
+    with threads(3):
+        yield request.param
     library.cache_clear()
-    torch.set_num_threads(before)
 
 
 def rows(generator: torch.Generator) -> tuple[Tensor, Tensor]:
