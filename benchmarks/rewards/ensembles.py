@@ -1,9 +1,9 @@
 """Ensembles against a single reward model, at as many steps of the policy against the proxy.
 
-The single arm is the first of the members that differ by their seed alone; the others pool an ensemble of one kind.
-All are tuned alike: over the same KL coefficients, by the true reward of the last steps on seeds that are tested on
-nowhere.  Each is also run with hardly any penalty, where nothing but the reward holds the policy back.  The true
-preference is watched at every step, and enters no reward.
+The single arm is the mean over the members that differ by their seed alone, a policy against each by itself: which of
+them one has is luck.  The others pool them.  All are tuned alike: over the same KL coefficients, by the true reward of
+the last steps on seeds that are tested on nowhere, the single arm there against the first member.  The true preference
+is watched at every step, and enters no reward.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from benchmarks.rewards.members import MEMBERS, RANKED, TUNING, ensemble
 from benchmarks.rewards.shared import RUN, curve, draw, gained, optimise, shown
 
 STEPS, TUNED_ON = 40, TUNING[:2]
-FREE = 0.01
-"""The KL coefficient of hardly any penalty."""
-KL = (FREE, 0.05, 0.2, 0.5)
+KL = (0.01, 0.05, 0.2, 0.5)
 CURVES = ("reward/true", "reward_mean", "kl")
 ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
     "single": None,
@@ -37,48 +35,49 @@ ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
 
 
 def measure(seed: int) -> dict[str, dict[str, Any]]:
-    """Each arm's curves at the KL coefficient that it was tuned to, and with hardly any penalty."""
+    """Each arm's curves at the KL coefficient that it was tuned to, a run for each reward model that it is of."""
     out: dict[str, dict[str, Any]] = {}
-    for arm in ARMS:
+    for arm, pooled in ARMS.items():
         tuned = _tuned(arm)
         best = max(KL, key=lambda kl, tuned=tuned: tuned[kl])
         tried = {f"{kl:g}": value for kl, value in tuned.items()}
-        out[arm] = {"kl_coefficient": best, "tuning": tried, "tuned": _curves(arm, best, seed)}
-        out[arm]["free"] = _curves(arm, FREE, seed)
+        runs = [_curves(arm, best, seed, member) for member in range(1 if pooled else MEMBERS)]
+        out[arm] = {"kl_coefficient": best, "tuning": tried, "runs": runs}
     return out
 
 
 def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
     """The gain in true reward, over the single model, of the ensemble that did better on the tuning seeds."""
     every = list(found.values())
-    print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or one of them, {STEPS} steps; seeds "
+    print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or each of them, {STEPS} steps; seeds "
           f"{', '.join(map(str, TUNED_ON))} tune")  # fmt: skip
-    for arm in ARMS:
-        tried = ", ".join(f"{value:.3f} at {kl}" for kl, value in every[0][arm]["tuning"].items())
+    means = {arm: [_mean(each[arm]["runs"]) for each in every] for arm in ARMS}
+    for arm, runs in means.items():
+        first = every[0][arm]
+        tried = ", ".join(f"{value:.3f} at {kl}" for kl, value in first["tuning"].items())
         print(f"{arm:9} true reward by KL coefficient on the tuning seeds: {tried}")
-    _report(every, "free")
-    return {"ensemble_true_gain": float(np.mean(_report(every, "tuned")))}
-
-
-def _report(every: Sequence[Mapping[str, Any]], way: str) -> list[float]:
-    """Prints each arm, and returns by seed the gain of the ensemble that did better on the tuning seeds."""
-    for arm in ARMS:
-        runs = [each[arm][way] for each in every]
-        kl = FREE if way == "free" else every[0][arm]["kl_coefficient"]
         late = {name: shown([_late(run[name]) for run in runs]) for name in CURVES}
         highest = [float(_smooth(run["reward/true"]).max()) for run in runs]
-        print(f"{way}, {arm:9} (KL coefficient {kl:g}): true {late['reward/true']}; highest true of five steps "
-              f"{shown(highest)}; proxy {late['reward_mean']}; KL {late['kl']}")  # fmt: skip
-    true = {arm: np.array([_late(each[arm][way]["reward/true"]) for each in every]) for arm in ARMS}
+        print(f"{arm:9} (KL coefficient {first['kl_coefficient']:g}): true {late['reward/true']}; highest true of five "
+              f"steps {shown(highest)}; proxy {late['reward_mean']}; KL {late['kl']}")  # fmt: skip
+    alone = [[_late(run["reward/true"]) for run in each["single"]["runs"]] for each in every]
+    print(f"single, each member: {'; '.join(map(shown, alone))}")
+    true = {arm: np.array([_late(run["reward/true"]) for run in runs]) for arm, runs in means.items()}
     gains = {arm: (true[arm] - true["single"]).tolist() for arm in ARMS if arm != "single"}
     for arm, gain in gains.items():
-        gained(f"{way}, {arm} over single", gain)
+        gained(f"{arm} over single", gain)
     panels = {
-        title: {arm: [_smooth(each[arm][way][name]).tolist() for each in every] for arm in ARMS}
+        title: {arm: [_smooth(run[name]).tolist() for run in runs] for arm, runs in means.items()}
         for title, name in (("true reward", "reward/true"), ("reward of the proxy", "reward_mean"))
     }
-    draw(RUN / f"ensembles-{way}.png", panels, range(5, STEPS + 1), "steps against the proxy, mean of five")
-    return gains[max(gains, key=lambda arm: max(every[0][arm]["tuning"].values()))]
+    draw(RUN / "ensembles.png", panels, range(5, STEPS + 1), "steps against the proxy, mean of five")
+    chosen = max(gains, key=lambda arm: max(every[0][arm]["tuning"].values()))
+    return {"ensemble_true_gain": float(np.mean(gains[chosen]))}
+
+
+def _mean(runs: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
+    """The mean curves of several runs."""
+    return {name: np.mean([run[name] for run in runs], axis=0).tolist() for name in CURVES}
 
 
 def _late(values: Sequence[float]) -> float:
@@ -96,17 +95,17 @@ def _tuned(arm: str) -> dict[float, float]:
     return {kl: float(np.mean([_late(_curves(arm, kl, seed)["reward/true"]) for seed in TUNED_ON])) for kl in KL}
 
 
-def _curves(arm: str, kl: float, seed: int) -> dict[str, list[float]]:
-    folder = _run(arm, kl, seed)
+def _curves(arm: str, kl: float, seed: int, member: int = 0) -> dict[str, list[float]]:
+    folder = _run(arm, kl, seed, member)
     return {name: curve(folder, name) for name in CURVES}
 
 
-def _run(arm: str, kl: float, seed: int) -> Path:
-    """The policy's folder."""
+def _run(arm: str, kl: float, seed: int, member: int) -> Path:
+    """The policy's folder; ``member`` is which of the reward models a single one is."""
     pooled = ARMS[arm]
     kind, rule, coefficient = pooled or ("seeds", "mean", 0.0)
     models = ensemble(kind, seed)
-    source = str(models if pooled else reward_model_folders(models)[0])
+    source = str(models if pooled else reward_model_folders(models)[member])
     pooling = Pooling(rule, coefficient)
     settings = {"max_steps": STEPS, "batch_size": 64, "kl_coefficient": kl}
     return optimise(
@@ -114,6 +113,6 @@ def _run(arm: str, kl: float, seed: int) -> Path:
         lambda tokenizer: load_models(source, policy_tokenizer=tokenizer, pooling=pooling),
         {"true": utility},
         settings,
-        RUN / "ensembles" / f"{arm}-{kl:g}-{seed}",
+        RUN / "ensembles" / f"{arm}{f'-{member + 1}' if member else ''}-{kl:g}-{seed}",
         seed,
     )

@@ -106,12 +106,12 @@ def test_the_policies_gain_is_of_the_arm_that_did_best_where_it_was_tuned(monkey
     def run(true: float) -> dict[str, list[float]]:
         return {name: [0.0] * (ensembles.STEPS - 10) + [true] * 10 for name in ensembles.CURVES}
 
-    def arm(tuning: float, tuned: float, free: float) -> dict[str, object]:
-        return {"kl_coefficient": 0.2, "tuning": {"0.2": tuning}, "tuned": run(tuned), "free": run(free)}
+    def arm(tuning: float, *true: float) -> dict[str, object]:
+        return {"kl_coefficient": 0.2, "tuning": {"0.2": tuning}, "runs": [run(value) for value in true]}
 
-    found = {seed: {"single": arm(2.0, 1.0, -1.0), "worst": arm(1.0, 9.0, 0.0), "variance": arm(3.0, 1.5, 2.0)}
+    found = {seed: {"single": arm(2.0, -1.0, 3.0), "worst": arm(1.0, 9.0), "variance": arm(3.0, 1.5)}
              for seed in (0, 1)}  # fmt: skip
     assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(0.5)}
     said = capsys.readouterr().out
-    assert "free, variance over single: +3.000" in said
-    assert "tuned, worst over single: +8.000" in said
+    assert "worst over single: +8.000" in said
+    assert "single, each member: -1.000, 3.000; -1.000, 3.000" in said
