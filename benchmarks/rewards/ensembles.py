@@ -23,7 +23,7 @@ from assent.rewards.model import load_models
 from benchmarks.rewards.members import MEMBERS, RANKED, TUNING, ensemble
 from benchmarks.rewards.shared import RUN, curve, draw, gained, optimise, shown
 
-STEPS, TUNED_ON = 40, TUNING[:2]
+STEPS = 40
 KL = (0.01, 0.05, 0.2, 0.5)
 CURVES = ("reward/true", "reward_mean", "kl")
 ARMS: dict[str, tuple[str, EnsembleRule, float] | None] = {
@@ -50,7 +50,7 @@ def report(found: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> dict[str, fl
     """The gain in true reward, over the single model, of the ensemble that did better on the tuning seeds."""
     every = list(found.values())
     print(f"A policy against {MEMBERS} reward models from {RANKED} rankings, or each of them, {STEPS} steps; seeds "
-          f"{', '.join(map(str, TUNED_ON))} tune")  # fmt: skip
+          f"{', '.join(map(str, TUNING))} tune")  # fmt: skip
     means = {arm: [_mean(each[arm]["runs"]) for each in every] for arm in ARMS}
     for arm, runs in means.items():
         first = every[0][arm]
@@ -92,7 +92,7 @@ def _smooth(values: Sequence[float]) -> NDArray[np.float64]:
 @cache
 def _tuned(arm: str) -> dict[float, float]:
     """KL coefficient -> true reward of the last steps, mean over the tuning seeds."""
-    return {kl: float(np.mean([_late(_curves(arm, kl, seed)["reward/true"]) for seed in TUNED_ON])) for kl in KL}
+    return {kl: float(np.mean([_late(_curves(arm, kl, seed)["reward/true"]) for seed in TUNING])) for kl in KL}
 
 
 def _curves(arm: str, kl: float, seed: int, member: int = 0) -> dict[str, list[float]]:

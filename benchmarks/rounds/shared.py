@@ -17,7 +17,7 @@ from assent.runs.manifest import has_manifest
 
 RUN = Path("runs/rounds")
 RECIPE = Path(__file__).parents[2] / "recipes/rounds.yaml"
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = tuple(range(10))
 START = ("world", "base", "sft")
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ from assent.data.readers import read_comparisons, read_completions, read_ranking
 from assent.feedback.answers import Answer
 from assent.feedback.responses import Preference
 from assent.feedback.store import FeedbackStore
-from assent.models.load import new_reward_model
-from assent.rewards.model import ModelReward, load_models
+from assent.rewards.model import load_models
 from assent.runs.manifest import read_manifest
 from assent.types import Prompt
 
@@ -191,32 +189,6 @@ def test_near_ties_are_the_closest_of_the_two_best() -> None:
     assert all(set(texts) == closeness[prompt.id][1] for prompt, texts in found)
 
 
-def test_furthest_apart_asks_a_prompts_best_and_worst() -> None:
-    rows = read_completions("runs/r/round2.sample/completions.jsonl")
-    reward = load_models("runs/r/round1.reward")
-    scores = reward.score([p for p, _ in rows], [c for _, c in rows]).values
-    of: dict[str, list[tuple[float, str]]] = {}
-    for (prompt, completion), score in zip(rows, scores, strict=True):
-        of.setdefault(prompt.id, []).append((score, completion.text))
-    found = selected("furthest_apart", *REWARD)
-    assert len({prompt.id for prompt, _ in found}) == 4
-    for prompt, texts in found:
-        assert set(texts) == {min(of[prompt.id])[1], max(of[prompt.id])[1]}
-
-
-def test_before_the_first_answer_information_is_what_the_states_span() -> None:
-    """With every gap at 0 the first question is the one whose states differ most, by the prior that knows nothing."""
-    rows = read_completions("runs/r/round2.sample/completions.jsonl")
-    states = ModelReward(new_reward_model("policy", 0)).features([p for p, _ in rows], [c for _, c in rows]).numpy()
-    widest = max(
-        (one for one in combinations(range(len(rows)), 2) if rows[one[0]][0].id == rows[one[1]][0].id),
-        key=lambda one: float(((states[one[0]] - states[one[1]]) ** 2).sum()),
-    )
-    prompt, texts = selected("information_gain", "--model", "policy")[0]
-    assert prompt.id == rows[widest[0]][0].id
-    assert set(texts) == {rows[place][1].text for place in widest}
-
-
 def test_every_method_asks_its_budget_of_different_prompts() -> None:
     for method, more in (
         ("disagreement", REWARD),
@@ -243,14 +215,7 @@ def test_what_stops_paying_is_not_asked_and_said(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--method", "near_ties"), "method near_ties needs reward; in the first round choose random, coverage or"),
-        (("--method", "furthest_apart", "--reward", "reward", "--ask", "prompts"), "set ask: pairs"),
-        (("--method", "furthest_apart"), "method furthest_apart needs reward; in the first round"),
-        (("--method", "information_gain"), "method information_gain needs reward or model"),
-        (
-            ("--method", "information_gain", "--model", "policy", "--posterior", "ensemble"),
-            "information_gain needs reward;",
-        ),
+        (("--method", "near_ties"), "method near_ties needs reward; in the first round choose random or coverage"),
         (("--method", "coverage"), "method coverage needs reward or model"),
         (("--method", "disagreement", "--reward", "reward"), "where the members of an ensemble differ; train it with"),
         (("--method", "random", "--stop-below", "1"), "stop_below is in nats of method information_gain"),

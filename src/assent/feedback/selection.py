@@ -55,20 +55,6 @@ def near_ties(gaps: ArrayLike) -> Vector:
     return 0.5 - np.abs(expit(np.asarray(gaps, dtype=np.float64)).mean(0) - 0.5)
 
 
-def furthest_apart(gaps: ArrayLike, groups: Sequence[int], count: int, seed: int) -> tuple[list[int], list[float]]:
-    """The pair of the widest mean gap of each of ``count`` groups drawn by chance, the widest first, and the widths.
-
-    Gaps [M, P], groups [P].  People tell answers that are far apart from one another with little noise, and what makes
-    them so is what a reward is about.  Source: Muldrew et al., "Active preference learning for large language models",
-    arXiv:2402.08114 (2024), the certainty of the preference model; it chooses the prompts too there.
-    """
-    width, group = np.abs(np.asarray(gaps, dtype=np.float64).mean(0)), np.asarray(groups)
-    drawn = np.random.default_rng(seed).permutation(np.unique(group))[:count]
-    open_ = np.where(np.isin(group, drawn), width, -np.inf)
-    chosen = best_of_groups(open_, groups, count)
-    return chosen, [float(width[index]) for index in chosen]
-
-
 class Posterior:
     """What is known of the weights of a linear reward, as a normal distribution round their estimate.
 

@@ -14,7 +14,6 @@ from assent.feedback.selection import (
     best_of_groups,
     coverage,
     disagreement,
-    furthest_apart,
     gaussian_gain,
     information_gain,
     most_informative,
@@ -71,14 +70,6 @@ def test_disagreement_and_near_ties_by_hand():
     gaps = logit([[0.9, 0.5, 0.6], [0.1, 0.5, 0.6]])
     np.testing.assert_allclose(disagreement(gaps), [0.4, 0.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(near_ties(gaps), [0.5, 0.5, 0.4])
-
-
-def test_furthest_apart_is_the_widest_pair_of_groups_drawn_by_chance():
-    gaps, groups = [[1.0, -3.0, 0.5, 2.0, 1.0, 1.0], [1.0, -2.0, -0.5, 3.0, -1.0, 3.0]], [7, 7, 3, 3, 5, 5]
-    every = [3, 1, 5]  # of groups 3, 7 and 5: 2.5, 2.5 and 2
-    assert furthest_apart(gaps, groups, 9, 0) == ([1, 3, 5], [2.5, 2.5, 2.0])
-    drawn = [furthest_apart(gaps, groups, 1, seed)[0][0] for seed in range(200)]
-    assert {place: drawn.count(place) > 40 for place in every} == dict.fromkeys(every, True)
 
 
 def test_the_posterior_is_the_inverse_of_what_was_seen():

@@ -24,7 +24,7 @@ from assent.rewards.ensemble import Ensemble
 from assent.rewards.model import ModelReward, load_models
 from assent.types import Completion, Prompt
 
-Method = Literal["random", "disagreement", "information_gain", "near_ties", "furthest_apart", "coverage"]
+Method = Literal["random", "disagreement", "information_gain", "near_ties", "coverage"]
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
 
@@ -36,19 +36,15 @@ class SelectSettings(Settings):
     reward: str | None = Input(
         "model", None, "Reward model or ensemble that was trained on the answers so far; not needed for random"
     )
-    model: str | None = Input(
-        "model", None, "Model whose states tell answers apart, for coverage or information_gain without reward"
-    )
+    model: str | None = Input("model", None, "Model whose states tell prompts apart, for coverage without reward")
     asked: list[str] = Input("data", [], "Rankings so far: what they ask is not asked again")
     method: Method = "information_gain"
     """random; disagreement = where an ensemble's members differ most on who wins; information_gain = what an answer is
     expected to tell of the reward model, in nats; near_ties = the closest of each prompt's two best answers by the
-    reward; furthest_apart = the two answers whose rewards differ most, of prompts drawn by chance; coverage = one of
-    each cluster of the answers' states."""
+    reward; coverage = one of each cluster of the answers' states."""
     posterior: Literal["laplace", "ensemble"] = "laplace"
     """Of information_gain: the reward model's last layer as a normal distribution given all that was asked, each
-    question chosen in view of those before it (without reward, a last layer of which nothing is known, on model); or
-    the members of an ensemble."""
+    question chosen in view of those before it; or the members of an ensemble."""
     answers: int = Field(gt=0)
     """The budget: answers that the questions chosen may take together."""
     answers_per_question: int = Field(default=1, gt=0)
@@ -60,16 +56,10 @@ class SelectSettings(Settings):
 
     @model_validator(mode="after")
     def _reward_where_needed(self) -> Self:
-        by_states = self.method == "coverage" or (self.method == "information_gain" and self.posterior == "laplace")
-        if by_states and self.reward is None and self.model is None:
-            raise ValueError(f"method {self.method} needs reward or model, whose states it tells answers apart by")
-        if not by_states and self.method != "random" and self.reward is None:
-            raise ValueError(
-                f"method {self.method} needs reward; in the first round choose random, coverage or information_gain "
-                "with model"
-            )
-        if self.method == "furthest_apart" and self.ask == "prompts":
-            raise ValueError("method furthest_apart chooses two answers of a prompt; set ask: pairs")
+        if self.method not in ("random", "coverage") and self.reward is None:
+            raise ValueError(f"method {self.method} needs reward; in the first round choose random or coverage")
+        if self.method == "coverage" and self.reward is None and self.model is None:
+            raise ValueError("method coverage needs reward or model, whose states it tells answers apart by")
         if self.answers < self.answers_per_question:
             raise ValueError(
                 f"answers {self.answers} is less than answers_per_question {self.answers_per_question}: no question"
@@ -154,18 +144,13 @@ def _chosen(candidates: Candidates, count: int, settings: SelectSettings, seed: 
         return _best(draw.random(len(candidates.group)), candidates, count, settings)
     if settings.method == "coverage":
         return _covering(candidates, count, settings, seed)
-    if settings.reward is None:  # before the first answer every gap is expected to be 0
-        nothing = np.zeros(len(candidates.group))
-        return _by_laplace(candidates, _states(settings, seed), nothing, count, settings)
-    reward = load_models(settings.reward, pick_device())
+    reward = load_models(str(settings.reward), pick_device())
     prompts, completions = [p for p, _ in candidates.rows], [c for _, c in candidates.rows]
     scores = _member_scores(reward, prompts, completions)
     gaps = scores[:, candidates.first] - scores[:, candidates.second]
     if settings.method == "near_ties":
         value = np.where(_two_best(candidates, scores.mean(0)), selection.near_ties(gaps), -np.inf)
         return _best(value, candidates, count, settings)
-    if settings.method == "furthest_apart":
-        return selection.furthest_apart(gaps, candidates.group, count, seed)
     if settings.method == "information_gain" and settings.posterior == "laplace":
         return _by_laplace(candidates, reward, gaps.mean(0), count, settings)
     if len(scores) < 2:
@@ -228,20 +213,16 @@ def _answered(reward: ModelReward | Ensemble, settings: SelectSettings) -> list[
 
 def _covering(candidates: Candidates, count: int, settings: SelectSettings, seed: int) -> tuple[list[int], list[float]]:
     """A pair of each prompt by chance, and of those what covers their answers' mean states."""
-    source = _states(settings, seed)
+    if settings.reward is not None:
+        source = load_models(settings.reward, pick_device())
+    else:
+        source = ModelReward(new_reward_model(str(settings.model), seed, pick_device()))
     order = np.random.default_rng(seed).random(len(candidates.group))
     drawn = selection.best_of_groups(order, candidates.group, len(candidates.members))
     features = _features(source, candidates.rows)
     states = (features[candidates.first[drawn]] + features[candidates.second[drawn]]) / 2.0
     chosen = [drawn[int(index)] for index in selection.coverage(states, count, seed)]
     return chosen, [0.0] * len(chosen)
-
-
-def _states(settings: SelectSettings, seed: int) -> ModelReward | Ensemble:
-    """What tells answers apart: the reward model, or the other model's trunk."""
-    if settings.reward is not None:
-        return load_models(settings.reward, pick_device())
-    return ModelReward(new_reward_model(str(settings.model), seed, pick_device()))
 
 
 def _member_scores(
