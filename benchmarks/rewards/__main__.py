@@ -43,7 +43,7 @@ PARTS: Mapping[str, Part] = {
     "gating": Part(gating.measure, gating.report),
     "frontier": Part(frontier.measure, frontier.report, SEEDS[:1]),
     "best-of-n": Part(best_of_n.measure, best_of_n.report, best_of_n.SEEDS),
-    "ensembles": Part(ensembles.measure, ensembles.report),
+    "ensembles": Part(ensembles.measure, ensembles.report, ensembles.SEEDS),
     "tldr": Part(partial(people.measure, "tldr"), partial(people.report, "tldr")),
     "harmless": Part(partial(people.measure, "harmless"), partial(people.report, "harmless")),
 }
