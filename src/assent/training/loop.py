@@ -35,7 +35,7 @@ from assent.training.reduce import mismatch
 from assent.training.roles import Roles
 from assent.training.signals import StopAsked
 from assent.training.sources import Drawing
-from assent.training.timing import Phase, phase, take_phases
+from assent.training.timing import Phase, forget_phases, phase, take_phases
 from assent.training.unfinished import Unfinished
 from assent.types import short_id
 
@@ -79,6 +79,7 @@ class Training:
         processes that train together stop after the same update, also where one was making a batch.
         """
         self.restore()
+        forget_phases()
         for callback in self.callbacks:
             callback.start(self.step)
         early = self.loop.save_steps // 10  # so long may the writing take before the loop waits for it

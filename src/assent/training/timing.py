@@ -54,6 +54,11 @@ def phase(name: str) -> Generator[None]:
         _seconds[name] = _seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
+def forget_phases() -> None:
+    """Begin anew: what a run that failed in mid-step has left is no time of the next one."""
+    _seconds.clear()
+
+
 def take_phases(
     roles: Roles, objectives: Sequence[Objective], batches: Sequence[Batch], updates: int
 ) -> dict[str, Phase]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -53,6 +54,15 @@ def test_the_formula_counts_only_the_gradients_that_there_are(adapter: str) -> N
     # The first layer's input has no gradient under an adapter: three projections and what their adapters read.
     spared = 2 * rows * tokens * 3 * (32 * 32 + 32 * 4) if adapter == "lora" else 0
     assert counted - products == spared
+
+
+def test_what_a_failed_run_left_is_not_counted(tmp_path) -> None:
+    with contextlib.suppress(RuntimeError), timing.phase("sampling"):
+        timing._seconds["sampling"] = 1e6  # as if it had sampled for days
+        raise RuntimeError
+    train("ppo", tmp_path / "run", max_steps=1)
+    row = json.loads((tmp_path / "run" / TIMING).read_text())
+    assert sum(found["seconds"] for found in row["phases"].values()) <= row["seconds"] + 1e-3
 
 
 def test_a_run_logs_its_phases(tmp_path, monkeypatch) -> None:
