@@ -44,6 +44,7 @@ def report(found: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
             print(f"seed {seed}: {name:20} {point.shown()}")
             axis.plot(share, point.helpful, "o", color="#1f6f8b")
             axis.annotate(name, (share, point.helpful), fontsize=8, xytext=(4, 4), textcoords="offset points")
+    axis.set_xscale("symlog", linthresh=0.1)
     axis.set_xlabel("unsafe answers, %")
     axis.set_ylabel("true helpfulness")
     axis.spines[["top", "right"]].set_visible(False)
