@@ -114,6 +114,6 @@ def _run(arm: str, kl: float, seed: int, member: int) -> Path:
         lambda tokenizer: load_models(source, policy_tokenizer=tokenizer, pooling=pooling),
         {"true": utility},
         settings,
-        RUN / "ensembles" / f"{arm}{f'-{member + 1}' if member else ''}-{kl:g}-{seed}",
+        RUN / "ensembles" / f"{arm}-{kl:g}-{seed}-{member}",
         seed,
     )
