@@ -23,7 +23,7 @@ from assent.rewards.model import load_models
 from benchmarks.rewards.members import MEMBERS, RANKED, TUNING, ensemble
 from benchmarks.rewards.shared import RUN, curve, draw, gained, optimise, shown
 
-SEEDS = tuple(range(6))
+SEEDS = tuple(range(10))
 STEPS = 40
 KL = (0.01, 0.05, 0.2, 0.5)
 CURVES = ("reward/true", "reward_mean", "kl")
