@@ -214,8 +214,11 @@ def test_spread_shows_the_ends_and_the_middle_of_what_the_policy_makes_of_its_an
     found = selected("spread", "--model", "policy", "--ask", "prompts", "--show", "3")
     for prompt, texts in found:
         values = sorted(known[prompt.id].values())
-        assert [known[prompt.id][text] for text in texts] == [values[0], values[(len(values) - 1) // 2], values[-1]]
+        middle = values[(len(values) - 1) // 2]
+        assert sorted(known[prompt.id][text] for text in texts) == [values[0], middle, values[-1]]
+        assert texts == [text for text in known[prompt.id] if text in texts]
     assert len(found) == 4
+    assert "worth_first" not in read_manifest(Path("chosen")).metrics
 
 
 def test_what_was_shown_is_not_shown_again() -> None:

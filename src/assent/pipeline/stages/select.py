@@ -115,7 +115,7 @@ def run(settings: SelectSettings, context: Context) -> Metrics:
     write_jsonl(context.out / "selection.jsonl", map(_record, questions, worth, [candidates] * len(questions)))
     every = {"candidates": len(candidates.group), "prompts": len(set(candidates.group)), "questions": len(questions)}
     figures: dict[str, float | int] = {**every, "answers": len(questions) * settings.answers_per_question}
-    if worth and settings.method not in ("random", "coverage"):
+    if worth and settings.method not in ("random", "coverage", "spread"):
         figures |= {"worth_first": worth[0], "worth_last": worth[-1], "worth_mean": sum(worth) / len(worth)}
     return {**figures, "stopped": int(stopped is not None)}
 
@@ -284,7 +284,8 @@ def _asked_together(candidates: Candidates, chosen: Sequence[int], settings: Sel
     shown: list[Shown] = []
     for group in fresh:
         values = [next(worth) for _ in group]
-        shown.append([group[i] for i in selection.evenly_spread(values, settings.show)])
+        # In the order of sampling: where they are shown in that order, their places say nothing.
+        shown.append([group[i] for i in sorted(selection.evenly_spread(values, settings.show))])
     return shown
 
 
