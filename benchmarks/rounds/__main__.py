@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--methods", choices=METHODS, nargs="+", default=["spread"])
+    parser.add_argument("--methods", choices=METHODS, nargs="+", default=["information_gain"])
     given = parser.parse_args()
     start()
     out: dict[str, Any] = {}

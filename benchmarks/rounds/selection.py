@@ -1,16 +1,14 @@
 """Active selection against random: how many answers the same reward model takes.
 
-A pool is the SFT model's answers to prompts; a question has four of a prompt's ranked; random asks about half of the
-prompts.  ``spread`` chooses which four of sixteen to show, all at once, before anybody was asked.  The other methods
-choose prompts by the reward model of the answers before, in batches, the first of them random; there each prompt has
-four answers.  Accuracy is by the true preference, without noise, on pairs of films that no pool has.
+The pool is four of the SFT model's answers to each of the prompts, to be ranked.  Random asks half of it.  The others
+ask in batches, the first of them random, each batch chosen by the reward model of the answers before it.  Accuracy is
+by the true preference, without noise, on pairs of films that no pool has.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from assent.rewards.model import load_models
 from assent.types import to_json
 from benchmarks.rounds.shared import RUN, SEEDS, shown, spread, stage
 
+POOL, BATCH, MOST = 600, 45, 180
 JUDGED, EACH = 600, 6
 """Prompts of the evaluation, and answers to each: 9,000 pairs, those of equal truth apart."""
 ANNOTATORS = [
@@ -31,30 +30,8 @@ ANNOTATORS = [
     {"name": "bo", "noise": 0.6, "tie_width": 0.3, "fail_below": -3.0},
     {"name": "cy", "noise": 1.0, "tie_width": 0.3, "fail_below": -3.0, "position_bias": 0.2},
 ]
-REWARD = {"batch_size": 16, "learning_rate": 1e-3, "lr_scheduler_type": "cosine"}
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What could be asked, and with how many answers a method tries to reach what random reaches with half of it."""
-
-    name: str
-    prompts: int
-    each: int
-    tried: tuple[int, ...]
-    epochs: int
-    """Passes of the reward model, in all arms."""
-
-    @property
-    def half(self) -> int:
-        return self.prompts // 2
-
-
-SMALL = Pool("small", 200, 16, (60, 80), 4)  # of 4, 8 and 16 passes random did best with 4, on seeds 100 to 103
-LARGE = Pool("large", 600, 4, (90, 135, 180), 3)
-SHOWN, BATCH = 4, 45
+REWARD = {"batch_size": 16, "num_train_epochs": 3, "learning_rate": 1e-3, "lr_scheduler_type": "cosine"}
 METHODS: dict[str, dict[str, Any]] = {
-    "spread": {"method": "spread"},
     "information_gain": {"method": "information_gain"},
     "near_ties": {"method": "near_ties"},
     "coverage": {"method": "coverage"},
@@ -64,38 +41,35 @@ HOME = RUN / "selection"
 
 
 def selection(methods: Sequence[str], seeds: Sequence[int] = SEEDS) -> float | None:
-    """The least share of random's answers with which one of the methods reaches random's accuracy, over all seeds."""
-    shares = {name: _share(name, SMALL if name == "spread" else LARGE, seeds) for name in methods}
+    """Share of random's answers with which information gain reaches random's accuracy, both over all seeds."""
+    half = POOL // 2
+    print(f"\nA reward model from a pool of {POOL} questions; random asks {half}")
+    random = [accuracy(_random(seed, half)) for seed in seeds]
+    mean, low, high = spread(random)
+    print(
+        f"random, {half} answers: {mean:.4f} ({low:.4f} to {high:.4f} over seeds); by seed {shown(random)}", flush=True
+    )
+    few = [accuracy(_random(seed, MOST)) for seed in seeds]
+    print(f"random, {MOST} answers: {spread(few)[0]:.4f}; by seed {shown(few)}", flush=True)
+    shares: dict[str, float | None] = {}
+    for name in methods:
+        shares[name] = None
+        for answers in range(2 * BATCH, MOST + 1, BATCH):
+            found = [accuracy(_active(name, seed, answers)) for seed in seeds]
+            gain, low, high = spread([a - b for a, b in zip(found, random, strict=True)])
+            print(
+                f"{name}, {answers} answers: {np.mean(found):.4f}, {gain:+.4f} ({low:+.4f} to {high:+.4f}) on random's "
+                f"{half}; by seed {shown(found)}",
+                flush=True,
+            )
+            if gain >= 0 and shares[name] is None:
+                shares[name] = answers / half
     print("share of random's answers:", shares)
-    return min((share for share in shares.values() if share is not None), default=None)
+    return shares.get("information_gain")
 
 
-def _share(name: str, pool: Pool, seeds: Sequence[int]) -> float | None:
-    print(f"\n{name}: a reward model from {pool.prompts} prompts with {pool.each} answers; random asks {pool.half}")
-    random = {
-        answers: [accuracy(_random(pool, seed, answers)) for seed in seeds] for answers in (*pool.tried, pool.half)
-    }
-    for answers, found in random.items():
-        mean, low, high = spread(found)
-        print(f"random, {answers} answers: {mean:.4f} ({low:.4f} to {high:.4f} over seeds); by seed {shown(found)}")
-    share = None
-    for answers in pool.tried:
-        found = [accuracy(_chosen(name, pool, seed, answers)) for seed in seeds]
-        ahead, behind = _over(found, random[answers]), _over(found, random[pool.half])
-        print(f"{name}, {answers} answers: {np.mean(found):.4f}, {ahead} on as many at random, {behind} on random's "
-              f"{pool.half}; by seed {shown(found)}", flush=True)  # fmt: skip
-        if share is None and np.mean(found) >= np.mean(random[pool.half]):
-            share = answers / pool.half
-    return share
-
-
-def _over(found: Sequence[float], other: Sequence[float]) -> str:
-    mean, low, high = spread([a - b for a, b in zip(found, other, strict=True)])
-    return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
-
-
-def _answers(pool: Pool, seed: int) -> Path:
-    return _sampled(HOME / f"pool-{pool.name}-{seed}", pool.prompts, False, pool.each, seed)
+def _pool(seed: int) -> Path:
+    return _sampled(HOME / f"pool-{seed}", POOL, False, 4, seed)
 
 
 def _sampled(folder: Path, prompts: int, held_out: bool, n: int, seed: int) -> Path:
@@ -110,45 +84,30 @@ def _sampled(folder: Path, prompts: int, held_out: bool, n: int, seed: int) -> P
     return stage("sample", settings, folder, seed) / "completions.jsonl"
 
 
-def _question(pool: Pool, seed: int, answers: int) -> dict[str, Any]:
-    """Settings of ``select`` that all methods share."""
-    shown = {"show": SHOWN} if pool.each > SHOWN else {}
-    return {"data": str(_answers(pool, seed)), "ask": "prompts", "answers": answers, **shown}
-
-
-def _random(pool: Pool, seed: int, answers: int) -> Path:
+def _random(seed: int, answers: int) -> Path:
     """The reward model of so many answers to questions drawn by chance."""
-    home = HOME / f"random-{pool.name}-{answers}-{seed}"
-    stage("select", {**_question(pool, seed, answers), "method": "random"}, home / "select", seed)
-    return _learned(home, [_answered(home, seed)], pool, seed)
-
-
-def _chosen(name: str, pool: Pool, seed: int, answers: int) -> Path:
-    """The reward model of so many answers to questions that a method chooses."""
-    if name != "spread":
-        return _in_batches(name, pool, seed, answers)
-    home = HOME / f"spread-{answers}-{seed}"
-    chosen = {**_question(pool, seed, answers), "method": "spread", "model": str(RUN / "sft")}
+    home = HOME / f"random-{answers}-{seed}"
+    chosen = {"data": str(_pool(seed)), "method": "random", "ask": "prompts", "answers": answers}
     stage("select", chosen, home / "select", seed)
-    return _learned(home, [_answered(home, seed)], pool, seed)
+    return _learned(home, [_answered(home, seed)], seed)
 
 
-def _in_batches(name: str, pool: Pool, seed: int, answers: int) -> Path:
-    """The same, each batch chosen by the reward model of the answers before it."""
+def _active(name: str, seed: int, answers: int) -> Path:
+    """The reward model of so many answers, asked in batches."""
     home = HOME / f"{name}-{answers}-{seed}"
     members = METHODS[name].get("members", 1)
-    chosen = _question(pool, seed, BATCH)
     if answers == BATCH:
-        chosen |= {"method": "random"}
+        chosen: dict[str, Any] = {"data": str(_pool(seed)), "method": "random", "ask": "prompts", "answers": BATCH}
     else:
-        before = _in_batches(name, pool, seed, answers - BATCH)
+        before = _active(name, seed, answers - BATCH)
         earlier = [str(HOME / f"{name}-{n}-{seed}" / "collect/rankings.jsonl") for n in range(BATCH, answers, BATCH)]
         how = {key: value for key, value in METHODS[name].items() if key != "members"}
-        chosen |= {"reward": str(before), "asked": earlier, **how}
+        chosen = {"data": str(_pool(seed)), "reward": str(before), "asked": earlier, **how}
+        chosen |= {"ask": "prompts", "answers": BATCH}
     stage("select", chosen, home / "select", seed)
     _answered(home, seed)
     asked = [HOME / f"{name}-{n}-{seed}" / "collect/rankings.jsonl" for n in range(BATCH, answers + 1, BATCH)]
-    return _learned(home, asked, pool, seed, members)
+    return _learned(home, asked, seed, members)
 
 
 def _answered(home: Path, seed: int) -> Path:
@@ -161,12 +120,11 @@ def _answered(home: Path, seed: int) -> Path:
     return stage("collect", asked, home / "collect", seed) / "rankings.jsonl"
 
 
-def _learned(home: Path, answers: Sequence[Path], pool: Pool, seed: int, members: int = 1) -> Path:
+def _learned(home: Path, answers: Sequence[Path], seed: int, members: int = 1) -> Path:
     every = stage("join", {"data": [str(path) for path in answers]}, home / "answers", seed)
     pairs = {"data": str(every / "rows.jsonl"), "held_out": 0.0}
     stage("comparisons", pairs, home / "comparisons", seed)
     settings = {"model": str(RUN / "sft"), "data": str(home / "comparisons/train.jsonl"), **REWARD}
-    settings |= {"num_train_epochs": pool.epochs}
     more = {"members": members, "ensemble": "heads"} if members > 1 else {}
     return stage("reward", {**settings, **more}, home / "reward", seed)
 

@@ -16,11 +16,9 @@ from whole_runs import run_beside
 
 from assent.cli import main
 from assent.data.readers import read_comparisons, read_completions, read_rankings
-from assent.evaluation.relevance import mutual_information
 from assent.feedback.answers import Answer
 from assent.feedback.responses import Preference
 from assent.feedback.store import FeedbackStore
-from assent.models.load import load_policy
 from assent.rewards.model import load_models
 from assent.runs.manifest import read_manifest
 from assent.types import Prompt
@@ -204,32 +202,6 @@ def test_every_method_asks_its_budget_of_different_prompts() -> None:
     assert [len(texts) for _, texts in whole] == [6] * 4  # three of each of two policies
 
 
-def test_spread_shows_the_ends_and_the_middle_of_what_the_policy_makes_of_its_answers() -> None:
-    rows = read_completions("runs/r/round2.sample/completions.jsonl")
-    prompts = list({p.id: p for p, _ in rows}.values())
-    worth = mutual_information(load_policy("policy"), rows, prompts)
-    known: dict[str, dict[str, float]] = {}
-    for (prompt, completion), value in zip(rows, worth, strict=True):
-        known.setdefault(prompt.id, {}).setdefault(completion.text, float(value))
-    found = selected("spread", "--model", "policy", "--ask", "prompts", "--show", "3")
-    for prompt, texts in found:
-        values = sorted(known[prompt.id].values())
-        middle = values[(len(values) - 1) // 2]
-        assert sorted(known[prompt.id][text] for text in texts) == [values[0], middle, values[-1]]
-        assert texts == [text for text in known[prompt.id] if text in texts]
-    assert len(found) == 4
-    assert "worth_first" not in read_manifest(Path("chosen")).metrics
-
-
-def test_what_was_shown_is_not_shown_again() -> None:
-    random = ("--ask", "prompts", "--show", "2")
-    found = selected("random", *random, "--asked", "runs/r/round2.collect/rankings.jsonl")
-    seen = {(r.prompt.id, text) for r in read_rankings("runs/r/round2.collect/rankings.jsonl") for text in r.texts}
-    assert [len(set(texts)) for _, texts in found] == [2] * 4
-    assert not {(prompt.id, text) for prompt, texts in found for text in texts} & seen
-    assert seen & {(p.id, c.text) for p, c in read_completions("runs/r/round2.sample/completions.jsonl")}
-
-
 def test_what_stops_paying_is_not_asked_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     worth = [json.loads(line)["worth"] for line in _lines("runs/r/round2.select/selection.jsonl")]
     limit = (worth[1] + worth[2]) / 2
@@ -247,8 +219,6 @@ def test_what_stops_paying_is_not_asked_and_said(capsys: pytest.CaptureFixture[s
         (("--method", "coverage"), "method coverage needs reward or model"),
         (("--method", "disagreement", "--reward", "reward"), "where the members of an ensemble differ; train it with"),
         (("--method", "random", "--stop-below", "1"), "stop_below is in nats of method information_gain"),
-        (("--method", "spread", "--model", "policy"), "method spread needs model, the policy, and show"),
-        (("--method", "random", "--show", "2"), "show is of ask: prompts with method random or spread"),
     ],
 )
 def test_a_selection_that_cannot_be(more: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:

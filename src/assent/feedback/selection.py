@@ -159,17 +159,6 @@ def _spread_out(x: Matrix, chosen: list[int], count: int) -> list[int]:
     return chosen
 
 
-def evenly_spread(values: ArrayLike, count: int) -> list[int]:
-    """``count`` of the places of ``values`` [N], from the lowest value to the highest, at even steps of their order.
-
-    All of them where N is no more than ``count``.
-    """
-    order = np.argsort(np.asarray(values, dtype=np.float64), kind="stable")
-    if len(order) <= count:
-        return [int(place) for place in order]
-    return [int(order[step * (len(order) - 1) // (count - 1)]) for step in range(count)]
-
-
 def best_of_groups(scores: ArrayLike, groups: Sequence[int], count: int) -> list[int]:
     """``count`` pairs of the highest scores [P], one of each group at most; of equal ones the first, of minus infinity
     none."""

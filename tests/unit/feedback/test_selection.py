@@ -14,7 +14,6 @@ from assent.feedback.selection import (
     best_of_groups,
     coverage,
     disagreement,
-    evenly_spread,
     gaussian_gain,
     information_gain,
     most_informative,
@@ -134,15 +133,6 @@ def test_coverage_takes_one_of_each_cluster():
     assert len(set(coverage(rows, 30, 0).tolist())) == 30
     assert len(set(coverage(np.ones((5, 2)), 3, 0).tolist())) == 3
     assert coverage(np.ones((5, 2)), 2, 0).tolist() == coverage(np.ones((5, 2)), 2, 0).tolist()
-
-
-def test_evenly_spread_takes_both_ends_and_even_steps_between():
-    values = [5.0, 1.0, 3.0, 2.0, 4.0, 0.0, 6.0]
-    assert [values[i] for i in evenly_spread(values, 2)] == [0.0, 6.0]
-    assert [values[i] for i in evenly_spread(values, 3)] == [0.0, 3.0, 6.0]
-    assert [values[i] for i in evenly_spread(values, 4)] == [0.0, 2.0, 4.0, 6.0]
-    assert [values[i] for i in evenly_spread(values, 9)] == sorted(values)
-    assert evenly_spread([1.0, 1.0, 1.0], 2) == [0, 2]
 
 
 def test_best_of_groups_is_the_best_there_is():

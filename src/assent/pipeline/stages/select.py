@@ -16,10 +16,9 @@ from assent.data.jsonl import write_completions, write_jsonl
 from assent.data.readers import read_completions, read_rankings
 from assent.data.scored import Scored, by_prompt
 from assent.errors import DataError, RecipeError
-from assent.evaluation.relevance import mutual_information
 from assent.feedback import selection
 from assent.models.device import pick_device
-from assent.models.load import load_policy, new_reward_model
+from assent.models.load import new_reward_model
 from assent.pipeline.stage import Context, Input, Metrics, Stage
 from assent.rewards.ensemble import Ensemble
 from assent.rewards.model import ModelReward, load_models
@@ -28,8 +27,6 @@ from assent.types import Completion, Prompt
 Method = Literal["random", "disagreement", "information_gain", "near_ties", "coverage"]
 Array = NDArray[np.float64]
 Places = NDArray[np.intp]
-Shown = list[int]
-"""Places of completions in the rows."""
 
 
 class SelectSettings(Settings):
@@ -39,15 +36,12 @@ class SelectSettings(Settings):
     reward: str | None = Input(
         "model", None, "Reward model or ensemble that was trained on the answers so far; not needed for random"
     )
-    model: str | None = Input(
-        "model", None, "Model whose states tell prompts apart, for coverage without reward; the policy, for spread"
-    )
+    model: str | None = Input("model", None, "Model whose states tell prompts apart, for coverage without reward")
     asked: list[str] = Input("data", [], "Rankings so far: what they ask is not asked again")
-    method: Method | Literal["spread"] = "information_gain"
+    method: Method = "information_gain"
     """random; disagreement = where an ensemble's members differ most on who wins; information_gain = what an answer is
     expected to tell of the reward model, in nats; near_ties = the closest of each prompt's two best answers by the
-    reward; coverage = one of each cluster of the answers' states; spread = prompts at random, and of each the
-    completions that lie evenly between those that the policy itself finds worst and best."""
+    reward; coverage = one of each cluster of the answers' states."""
     posterior: Literal["laplace", "ensemble"] = "laplace"
     """Of information_gain: the reward model's last layer as a normal distribution given all that was asked, each
     question chosen in view of those before it; or the members of an ensemble."""
@@ -56,23 +50,16 @@ class SelectSettings(Settings):
     answers_per_question: int = Field(default=1, gt=0)
     """Answers that each question gets, as annotators_per_question of collect."""
     ask: Literal["pairs", "prompts"] = "pairs"
-    """A question is two of a prompt's completions, the pair worth most; or all of them, or as many as show says."""
-    show: int | None = Field(default=None, ge=2)
-    """Completions of a prompt that a question shows, with ask: prompts and method spread or random; none of them is in
-    another question.  Unset = all."""
+    """A question is two of a prompt's completions, the pair worth most; or all of them."""
     stop_below: float = Field(default=0.0, ge=0.0)
     """Nats that a question must be expected to tell, of information_gain: more answers stop paying below it."""
 
     @model_validator(mode="after")
     def _reward_where_needed(self) -> Self:
-        if self.method not in ("random", "coverage", "spread") and self.reward is None:
+        if self.method not in ("random", "coverage") and self.reward is None:
             raise ValueError(f"method {self.method} needs reward; in the first round choose random or coverage")
         if self.method == "coverage" and self.reward is None and self.model is None:
             raise ValueError("method coverage needs reward or model, whose states it tells answers apart by")
-        if self.method == "spread" and (self.model is None or self.show is None):
-            raise ValueError("method spread needs model, the policy, and show, how many completions a question shows")
-        if self.show is not None and (self.ask != "prompts" or self.method not in ("random", "spread")):
-            raise ValueError("show is of ask: prompts with method random or spread; other methods ask about all or two")
         if self.answers < self.answers_per_question:
             raise ValueError(
                 f"answers {self.answers} is less than answers_per_question {self.answers_per_question}: no question"
@@ -110,30 +97,30 @@ def run(settings: SelectSettings, context: Context) -> Metrics:
             f"select: more answers stop paying: after {len(chosen)} questions the next is expected to tell "
             f"{stopped:.4g} nats, below stop_below {settings.stop_below:g}"
         )
-    questions = _asked_together(candidates, chosen, settings, context.seed)
+    questions = [_asked_together(candidates, pair, settings) for pair in chosen]
     write_completions(context.out / "completions.jsonl", (candidates.rows[i] for places in questions for i in places))
     write_jsonl(context.out / "selection.jsonl", map(_record, questions, worth, [candidates] * len(questions)))
     every = {"candidates": len(candidates.group), "prompts": len(set(candidates.group)), "questions": len(questions)}
     figures: dict[str, float | int] = {**every, "answers": len(questions) * settings.answers_per_question}
-    if worth and settings.method not in ("random", "coverage", "spread"):
+    if worth and settings.method not in ("random", "coverage"):
         figures |= {"worth_first": worth[0], "worth_last": worth[-1], "worth_mean": sum(worth) / len(worth)}
     return {**figures, "stopped": int(stopped is not None)}
 
 
 def _candidates(settings: SelectSettings) -> Candidates:
     rows = read_completions(settings.data)
-    asked: set[tuple[str, frozenset[str]]] = set()
-    for ranking in (ranking for source in settings.asked for ranking in read_rankings(source)):
-        asked |= {(ranking.prompt.id, frozenset(pair)) for pair in combinations(ranking.texts, 2)}
-        if settings.show is not None:
-            asked |= {(ranking.prompt.id, frozenset((text,))) for text in ranking.texts}
+    asked = {
+        (ranking.prompt.id, frozenset((one, two)))
+        for source in settings.asked
+        for ranking in read_rankings(source)
+        for one, two in combinations(ranking.texts, 2)
+    }
     place = {id(row): index for index, row in enumerate(rows)}
     members = [[place[id(row)] for row in group] for group in by_prompt(rows)]
     pairs: list[tuple[int, int, int]] = []
     for number, group in enumerate(members):
         prompt = rows[group[0]][0].id
-        fresh = [i for i in _different(rows, group) if (prompt, frozenset((rows[i][1].text,))) not in asked]
-        for one, two in combinations(fresh, 2):
+        for one, two in combinations(_different(rows, group), 2):
             if (prompt, frozenset((rows[one][1].text, rows[two][1].text))) not in asked:
                 pairs.append((one, two, number))
     if not pairs:
@@ -153,7 +140,7 @@ def _different(rows: Sequence[Scored], places: Sequence[int]) -> list[int]:
 def _chosen(candidates: Candidates, count: int, settings: SelectSettings, seed: int) -> tuple[list[int], list[float]]:
     """Pairs, one of each prompt at most, and what each is worth by the method."""
     draw = np.random.default_rng(seed)
-    if settings.method in ("random", "spread"):
+    if settings.method == "random":
         return _best(draw.random(len(candidates.group)), candidates, count, settings)
     if settings.method == "coverage":
         return _covering(candidates, count, settings, seed)
@@ -267,35 +254,10 @@ def _worthwhile(
     return chosen[:kept], worth[:kept], stopped
 
 
-def _asked_together(candidates: Candidates, chosen: Sequence[int], settings: SelectSettings, seed: int) -> list[Shown]:
-    """The completions that each question shows."""
-    if settings.ask == "pairs":
-        return [[int(candidates.first[pair]), int(candidates.second[pair])] for pair in chosen]
-    numbers = [candidates.group[pair] for pair in chosen]
-    if settings.show is None:
-        return [candidates.members[number] for number in numbers]
-    fresh = _fresh(candidates, numbers)
-    if settings.method == "random":
-        draw = np.random.default_rng([seed, 1])
-        return [[int(i) for i in draw.permutation(group)[: settings.show]] for group in fresh]
-    policy = load_policy(str(settings.model), pick_device())
-    prompts = list({prompt.id: prompt for prompt, _ in candidates.rows}.values())
-    worth = iter(mutual_information(policy, [candidates.rows[i] for group in fresh for i in group], prompts))
-    shown: list[Shown] = []
-    for group in fresh:
-        values = [next(worth) for _ in group]
-        # In the order of sampling: where they are shown in that order, their places say nothing.
-        shown.append([group[i] for i in sorted(selection.evenly_spread(values, settings.show))])
-    return shown
-
-
-def _fresh(candidates: Candidates, numbers: Sequence[int]) -> list[Shown]:
-    """Of each of these prompts the completions that are in any pair that could be asked about."""
-    found: dict[int, dict[int, None]] = {number: {} for number in numbers}
-    for one, two, number in zip(candidates.first, candidates.second, candidates.group, strict=True):
-        if number in found:
-            found[number].update({int(one): None, int(two): None})
-    return [list(found[number]) for number in numbers]
+def _asked_together(candidates: Candidates, pair: int, settings: SelectSettings) -> list[int]:
+    if settings.ask == "prompts":
+        return candidates.members[candidates.group[pair]]
+    return [int(candidates.first[pair]), int(candidates.second[pair])]
 
 
 def _record(places: Sequence[int], worth: float, candidates: Candidates) -> dict[str, Any]:
