@@ -10,6 +10,7 @@ import torch
 from assent.models.plain import NotPlain, attends_plainly
 from assent.rollout.decoders.gpt2 import gpt2_weights
 from assent.rollout.decoders.gpt_neox import gpt_neox_weights
+from assent.rollout.decoders.graphs import GraphedDecoder, records
 from assent.rollout.decoders.llama import llama_weights
 from assent.rollout.decoders.transformer import TorchDecoder
 from assent.rollout.decoders.weights import Weights
@@ -51,4 +52,5 @@ def decoder_of(weights: Weights, dtype: torch.dtype, length: int) -> tuple[Calla
             weights, length, dtype
         )
     weights = weights.to(dtype)
-    return lambda slots: TorchDecoder(weights, slots, length), TorchDecoder.slot_bytes(weights, length)
+    kind = GraphedDecoder if records(weights) else TorchDecoder
+    return lambda slots: kind(weights, slots, length), TorchDecoder.slot_bytes(weights, length)

@@ -22,7 +22,7 @@ from assent.types import SamplingSettings
 
 LANES = 8
 """Numbers of rows and columns are multiples of this."""
-_FEWEST = 2 * LANES
+FEWEST = 2 * LANES
 """Rows of the smallest matrix product: MKL has other kernels, with another order of summation, for fewer."""
 _PRODUCT = 400
 """Batched products with fewer multiplications than this for each row and head take another kernel, with another order
@@ -38,8 +38,8 @@ class TorchDecoder:
 
     def __init__(self, weights: Weights, slots: int, length: int) -> None:
         self.w = weights
-        self.narrowest = _lanes(-(-_PRODUCT // weights.head_dim))
-        length = max(_lanes(length), self.narrowest, _FEWEST)
+        self.narrowest = lanes(-(-_PRODUCT // weights.head_dim))
+        length = max(lanes(length), self.narrowest, FEWEST)
         self.cache = torch.zeros(
             (len(weights.layers), 2, self.rows(slots), weights.kv_heads, length, weights.head_dim),
             dtype=weights.dtype,
@@ -56,7 +56,7 @@ class TorchDecoder:
 
     def rows(self, count: int) -> int:
         """Rows that a step of ``count`` takes: the rest of them hold nothing."""
-        return max(_FEWEST, _lanes(count))
+        return max(FEWEST, lanes(count))
 
     def sample(
         self,
@@ -71,12 +71,29 @@ class TorchDecoder:
 
         ``stop``: ids that are not drawn in the rows where ``young`` [N] is true.
         """
-        logits = self.step(tokens, positions)
+        return self.draw(self.width(positions), tokens, positions, uniforms, young, sampling, stop)
+
+    def width(self, positions: Tensor) -> int:
+        """Columns that a step at ``positions`` attends to."""
+        return max(lanes(int(positions.max()) + 1), self.narrowest)
+
+    def draw(
+        self,
+        width: int,
+        tokens: Tensor,
+        positions: Tensor,
+        uniforms: Tensor,
+        young: Tensor,
+        sampling: SamplingSettings,
+        stop: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`sample` gives, over ``width`` columns."""
+        logits = self.step(tokens, positions, width)
         return draw(logits, uniforms, sampling, stop if sampling.min_new_tokens else None, young)
 
-    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots."""
-        w, n, width = self.w, len(tokens), max(_lanes(int(positions.max()) + 1), self.narrowest)
+    def step(self, tokens: Tensor, positions: Tensor, width: int) -> Tensor:
+        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots, over the first ``width`` places."""
+        w, n = self.w, len(tokens)
         group = w.heads // w.kv_heads
         seen = self.columns[:width] <= positions[:, None]
         mask = torch.zeros(seen.shape, dtype=w.dtype, device=w.device).masked_fill_(~seen, -torch.inf)
@@ -97,7 +114,7 @@ class TorchDecoder:
         """Keys and values of each prompt into its slot; padded on the right, which no real token sees."""
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
         while order:
-            width = max(_lanes(len(prompts[order[-1]])), _FEWEST)
+            width = max(lanes(len(prompts[order[-1]])), FEWEST)
             chosen = order[-max(1, _SCORES // (self.w.heads * width * width)) :]
             del order[-len(chosen) :]
             both = self._prefill([prompts[i] for i in chosen], width)
@@ -159,7 +176,7 @@ class TorchDecoder:
         return states
 
 
-def _lanes(count: int) -> int:
+def lanes(count: int) -> int:
     """The next multiple of :data:`LANES`."""
     return -(-count // LANES) * LANES
 
