@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LAUNCH_TOKENS = 256
+LAUNCH_TOKENS = {"cpu": 256, "cuda": 2048}
 """What starting a microbatch costs, in tokens of work: found by timing small models on two cores, where a launch is
-mostly Python."""
+mostly Python; a GPU has done ten times as many tokens by then."""
 
 
 def plan_microbatches(
     lengths: Sequence[int],
     groups: Sequence[int] | None,
     token_budget: int,
-    launch: int = LAUNCH_TOKENS,
+    device: str = "cpu",
     packed: bool = False,
 ) -> list[list[int]]:
     """Split rows into microbatches whose padded size, rows x longest row, is at most ``token_budget`` tokens.
@@ -26,9 +26,9 @@ def plan_microbatches(
     ``lengths[i]`` is the tokens of row i; rows with the same ``groups[i]`` stay in one microbatch (``None``: each row
     is its own group).  A group over the budget by itself gets a microbatch of its own.  Returns indices of rows;
     together the microbatches hold each row once.  Shortest first, cut where the padding saved is worth more than the
-    ``launch`` of another microbatch (in tokens); the same input gives the same plan.  ``packed``: rows are not padded,
-    so it is the sum of their lengths that stays within the budget.  Raises ``ValueError`` when the arguments do not fit
-    together.
+    launch of another microbatch on a ``device`` of this type; the same input gives the same plan.  ``packed``: rows are
+    not padded, so it is the sum of their lengths that stays within the budget.  Raises ``ValueError`` where the
+    arguments do not fit together.
     """
     if token_budget < 1:
         raise ValueError(f"token_budget must be at least 1, got {token_budget}")
@@ -42,6 +42,7 @@ def plan_microbatches(
     # Longest row, then first row: a total order, so that the plan does not hang on how groups are numbered.
     longest = {rows[0]: max(lengths[row] for row in rows) for rows in units.values()}
     ordered = sorted(units.values(), key=lambda rows: (longest[rows[0]], rows[0]))
+    launch = LAUNCH_TOKENS[device]
     width_of = _widths([longest[rows[0]] for rows in ordered], [len(rows) for rows in ordered], token_budget, launch)
     plan: list[list[int]] = []
     width = -1

@@ -24,7 +24,7 @@ def token_logprobs(policy: Policy, completions: Sequence[Completion], temperatur
     rows = [[*c.prompt_token_ids, *c.token_ids] for c in completions]
     device = next(policy.parameters()).device
     out: list[list[float]] = [[] for _ in rows]
-    for chosen in plan_microbatches([len(row) for row in rows], None, _TOKEN_BUDGET):
+    for chosen in plan_microbatches([len(row) for row in rows], None, _TOKEN_BUDGET, device.type):
         tokens, mask = pad_right([rows[i] for i in chosen], 0, device)
         written = mask.clone()
         for place, i in enumerate(chosen):

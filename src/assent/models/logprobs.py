@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assent.models.fused.kernels import logits_gradient_, lse_update
+from assent.models.fused.kernels import among, logits_gradient_, lse_update
 
-CHUNK_LOGITS = 1 << 21
-"""Logits held at once."""
+CHUNK_LOGITS = {"cpu": 1 << 21, "cuda": 1 << 26}
+"""Logits held at once: on a CPU what its cache holds, on a GPU what is worth the launches."""
 FEWEST_COLUMNS = 256
 """Narrower products would not be worth their launch."""
 
@@ -29,7 +29,7 @@ class _ChunkedLogprobs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, want_entropy: bool
     ) -> tuple[Tensor, Tensor]:
         kept = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        product = torch.get_autocast_dtype("cpu") if _autocast(hidden) else hidden.dtype
+        product = torch.get_autocast_dtype(hidden.device.type) if _autocast(hidden) else hidden.dtype
         rows = hidden.to(product)
         peak = hidden.new_full((len(hidden),), -math.inf, dtype=kept)
         total, moment = torch.zeros_like(peak), torch.zeros_like(peak) if want_entropy else None
@@ -71,14 +71,14 @@ def _autocast(hidden: Tensor) -> bool:
 
 def _columns(weight: Tensor, rows: int) -> list[tuple[int, Tensor]]:
     """The head's weight [V, D] in pieces, each with the vocabulary's place of its first row."""
-    size = max(FEWEST_COLUMNS, CHUNK_LOGITS // max(1, rows))
+    size = max(FEWEST_COLUMNS, CHUNK_LOGITS[weight.device.type] // max(1, rows))
     return [(first, weight[first : first + size]) for first in range(0, len(weight), size)]
 
 
 def _take_targets(logits: Tensor, first: int, targets: Tensor, chosen: Tensor) -> None:
     """Put the targets' own logits, where they are among these columns, into ``chosen`` [N]."""
-    rows = ((targets >= first) & (targets < first + logits.shape[1])).nonzero()[:, 0]
-    chosen[rows] = logits[rows, targets[rows] - first].to(chosen.dtype)
+    here, place = among(targets, first, logits.shape[1])
+    chosen.copy_(torch.where(here, logits.gather(1, place[:, None])[:, 0].to(chosen.dtype), chosen))
 
 
 def chunked_logprobs(

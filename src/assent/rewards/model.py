@@ -156,7 +156,7 @@ def _by_batches(
 ) -> Tensor:
     found = torch.zeros(len(rows), width)
     device = next(model.parameters()).device
-    for chosen in plan_microbatches([len(row) for row in rows], None, token_budget):
+    for chosen in plan_microbatches([len(row) for row in rows], None, token_budget, device.type):
         tokens, mask = pad_right([rows[i] for i in chosen], int(model.tokenizer.pad_token_id), device)
         found[list(chosen)] = forward(tokens, mask).float().cpu()
     return found

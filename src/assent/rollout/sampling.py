@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -126,6 +127,7 @@ def _log_share(log_weights: Tensor, tokens: Tensor, total: Tensor) -> Tensor:
     return (log_weights.gather(1, tokens[:, None])[:, 0].double() - total.log()).float()
 
 
+@lru_cache(maxsize=4)  # what is recorded to be replayed on a GPU may not copy from the CPU
 def bias_of(sampling: SamplingSettings, vocabulary: int, device: torch.device) -> Tensor:
     """What is added to each token's logit [V].  An id outside the vocabulary is a ``DataError``."""
     ids, values = zip(*sampling.logit_bias, strict=True)

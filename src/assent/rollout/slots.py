@@ -22,6 +22,14 @@ class Decoder(Protocol):
         """Rows that a step of ``count`` takes: the rest of them hold nothing."""
         ...
 
+    def advance(self, work: Callable[[], Tensor], rows: int, reach: int) -> Tensor:
+        """Do ``work``, which samples once after the first ``rows`` slots, their last tokens at ``reach`` at most.
+
+        The same ``work`` each time: it reads and writes the same tensors, and may be recorded and replayed.  What it
+        returned may be overwritten by the next call.
+        """
+        ...
+
     def sample(
         self,
         tokens: Tensor,
@@ -101,6 +109,8 @@ class SlotDecoding:
         """Whether a slot holds a row."""
         self.row = [self.nobody] * self.lanes
         """The row that a slot holds or held last."""
+        self.place = [0] * self.lanes
+        """The position of a slot's last token, as in its state."""
         self.lengths = [0] * rows
 
     @torch.inference_mode()
@@ -115,7 +125,21 @@ class SlotDecoding:
         return Drawn(self.tokens[:-1], self.logprobs[:-1], self.sampling_logprobs[:-1], self.lengths)
 
     def _step(self) -> None:
-        row, count, token, position = (column.contiguous() for column in self.state[: self.lanes].unbind(1))
+        over = self.decoder.advance(self._draw, self.lanes, max(self.place[: self.lanes]))
+        for slot in range(self.lanes):
+            self.place[slot] += self.held[slot]
+        slots = [slot for slot, ended in enumerate(over.tolist()) if ended]
+        if self.watch is not None:
+            tokens = self.state[: self.lanes, 2].tolist()
+            seen = [slot for slot in range(self.lanes) if self.held[slot] and self.watch(self.row[slot], tokens[slot])]
+            slots = sorted({*slots, *seen})
+        if slots:
+            self._free(slots)
+
+    def _draw(self) -> Tensor:
+        """The next token of each slot that runs; whether its row ends with it [lanes]."""
+        state = self.state[: self.lanes]
+        row, count, token, position = (column.contiguous() for column in state.unbind(1))
         young = count < self.sampling.min_new_tokens
         uniforms = self.uniforms[row, count]
         drawn, logprobs, sampled = self.decoder.sample(token, position, uniforms, self.sampling, self.stop, young)
@@ -124,22 +148,19 @@ class SlotDecoding:
         self.sampling_logprobs[row, count] = sampled
         alive = row < self.nobody
         count, position = count + alive, position + alive
-        self.state[: self.lanes] = torch.stack([row, count, drawn, position], 1)
-        ended = alive & (torch.isin(drawn, self.stop) | (count == self.sampling.max_new_tokens))
-        slots = ended.nonzero()[:, 0].tolist()
-        if self.watch is not None:
-            tokens = drawn.tolist()
-            seen = [slot for slot in range(self.lanes) if self.held[slot] and self.watch(self.row[slot], tokens[slot])]
-            slots = sorted({*slots, *seen})
-        if slots:
-            for slot, taken in zip(slots, self.state[slots, 1].tolist(), strict=True):
-                self._free(slot, taken)
+        state.copy_(torch.stack([row, count, drawn, position], 1))
+        return alive & (torch.isin(drawn, self.stop) | (count == self.sampling.max_new_tokens))
 
-    def _free(self, slot: int, taken: int) -> None:
-        """The slot's row ended after ``taken`` tokens; it waits where it spoils nothing of the prompt it holds."""
-        self.lengths[self.row[slot]] = taken
-        self.held[slot] = False
-        self.state[slot] = torch.tensor([self.nobody, 0, 0, len(self.prompts[self.row[slot]]) - 1])
+    def _free(self, slots: list[int]) -> None:
+        """The rows of these slots ended; each slot waits where it spoils nothing of the prompt it holds."""
+        for slot in slots:
+            last = len(self.prompts[self.row[slot]]) - 1
+            self.lengths[self.row[slot]] = self.place[slot] - last
+            self.held[slot], self.place[slot] = False, last
+        self._set(slots, [[self.nobody, 0, 0, self.place[slot]] for slot in slots])
+
+    def _set(self, slots: list[int], states: list[list[int]]) -> None:
+        self.state[slots] = torch.tensor(states, device=self.state.device)
 
     def _admit(self) -> None:
         """Fill the free slots from the queue, once there are enough of them to be worth a pass over prompts."""
@@ -147,11 +168,11 @@ class SlotDecoding:
         if len(free) < min(len(self.queue), max(1, self.slots // 16)):
             return
         unread: dict[Prompt, list[int]] = {}
-        for slot in free[: len(self.queue)]:
+        filled = free[: len(self.queue)]
+        for slot in filled:
             row = self.queue.popleft()
             prompt = self.prompts[row]
-            self.row[slot], self.held[slot] = row, True
-            self.state[slot] = torch.tensor([row, 0, prompt[-1], len(prompt) - 1])
+            self.row[slot], self.held[slot], self.place[slot] = row, True, len(prompt) - 1
             if len(prompt) == 1:
                 continue
             if self.last_read is not None and prompt == self.last_read[0]:
@@ -160,6 +181,7 @@ class SlotDecoding:
                     self.decoder.copy([self.last_read[1]], [slot], len(prompt) - 1)
             else:
                 unread.setdefault(prompt, []).append(slot)
+        self._set(filled, [[self.row[s], 0, self.prompts[self.row[s]][-1], self.place[s]] for s in filled])
         if not unread:
             return
         self.decoder.read([prompt[:-1] for prompt in unread], [places[0] for places in unread.values()])
@@ -176,9 +198,9 @@ class SlotDecoding:
         source = [slot for slot in range(fewer, self.lanes) if self.held[slot]]
         target = [slot for slot in range(fewer) if not self.held[slot]][: len(source)]
         if source:
-            self.decoder.copy(source, target, int(self.state[source, 3].max()) + 1)
+            self.decoder.copy(source, target, max(self.place[slot] for slot in source) + 1)
             self.state[target] = self.state[source]
         for old, new in zip(source, target, strict=True):
             self.held[old], self.held[new] = False, True
-            self.row[new] = self.row[old]
+            self.row[new], self.place[new] = self.row[old], self.place[old]
         self.lanes = fewer

@@ -28,8 +28,9 @@ def microbatch_rows(batch: Batch, token_budget: int, packed: bool, whole_groups:
     """
     lengths, groups = batch.mask.sum(1).tolist(), batch.groups.tolist()
     together = len(batch.pairs) > 0 if whole_groups is None else whole_groups
-    plan = plan_microbatches(lengths, groups if together else None, token_budget, packed=packed)
-    return [torch.tensor(rows, device=batch.tokens.device) for rows in plan]
+    device = batch.tokens.device
+    plan = plan_microbatches(lengths, groups if together else None, token_budget, device.type, packed)
+    return [torch.tensor(rows, device=device) for rows in plan]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def test_packed_rows_fill_the_budget_by_their_sum():
     assert plan_microbatches([5, 30, 4], None, 10, packed=True) == [[1], [0, 2]]
     assert plan_microbatches([5, 1, 6, 3], None, 100, packed=True) == [[2, 0, 3, 1]]
     # padded to the longest, the same rows would not go together
-    assert plan_microbatches([5, 1, 6, 3], None, 15, launch=0, packed=True) == [[2, 0, 3, 1]]
+    assert plan_microbatches([5, 1, 6, 3], None, 15, packed=True) == [[2, 0, 3, 1]]
 
 
 def test_arguments_that_do_not_fit():

@@ -27,7 +27,7 @@ def gradients(found: tuple[torch.Tensor, torch.Tensor], hidden: torch.Tensor, we
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("entropy", [True, False])
 def test_chunked_equals_plain(rows: int, temperature: float, entropy: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "CHUNK_LOGITS", 64)
+    monkeypatch.setitem(module.CHUNK_LOGITS, "cpu", 64)
     monkeypatch.setattr(module, "FEWEST_COLUMNS", 8)
     hidden, weight, targets = inputs(rows)
     chunked = chunked_logprobs(hidden, weight, targets, temperature, entropy)
@@ -46,7 +46,7 @@ def test_chunked_equals_plain(rows: int, temperature: float, entropy: bool, monk
 @pytest.mark.parametrize("vocabulary", [255, 256, 257, 1024])
 def test_chunks_of_columns_of_the_real_size(vocabulary: int, monkeypatch: pytest.MonkeyPatch):
     assert module.FEWEST_COLUMNS == 256
-    monkeypatch.setattr(module, "CHUNK_LOGITS", 1)
+    monkeypatch.setitem(module.CHUNK_LOGITS, "cpu", 1)
     hidden, _, _ = inputs(50)
     draw = torch.Generator().manual_seed(vocabulary)
     weight = (0.5 * torch.randn(vocabulary, D, generator=draw)).requires_grad_()

@@ -142,8 +142,15 @@ def logits_gradient_(
         out = p * -grad[:, None]
         if entropy is not None and grad_entropy is not None:
             out.addcmul_(p, log_p.add_(entropy[:, None]).mul_(-grad_entropy[:, None]))
-        here = (targets >= first) & (targets < first + logits.shape[1])
-        rows = here.nonzero()[:, 0]
-        out[rows, targets[rows] - first] += grad[rows]
+        here, place = among(targets, first, logits.shape[1])
+        out[torch.arange(len(out), device=out.device), place] += torch.where(here, grad, 0.0)
         logits.copy_(out.mul_(scale))
     return logits
+
+
+def among(targets: Tensor, first: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Whether targets [N] are among so many columns from the ``first`` on, and at which of them: any one where not.
+
+    Of all rows rather than of those that are, whose number a GPU would have to be waited for.
+    """
+    return (targets >= first) & (targets < first + columns), (targets - first).clamp(0, columns - 1)

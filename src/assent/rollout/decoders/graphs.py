@@ -1,14 +1,14 @@
 """The decoder of PyTorch's operations on a GPU, with each step as one launch.
 
 A step is some fifteen kernels a layer, of a few microseconds each, and Python takes longer to launch one than a GPU to
-run it.  So a step of a number of rows over a number of columns, with the draw behind it, is recorded as a CUDA graph
-once and replayed.  The numbers are those of the same kernels launched one by one.
+run it.  So a step of a number of rows over a number of columns, with the draw and all that is kept of it, is recorded
+as a CUDA graph once and replayed.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from assent.rollout.decoders.transformer import FEWEST, TorchDecoder, lanes
 from assent.rollout.decoders.weights import Weights
-from assent.types import SamplingSettings
 
 COLUMNS = 64
 """Numbers of columns are multiples of this: so many steps share a graph, and attend to fewer masked ones than that."""
@@ -26,11 +25,10 @@ COLUMNS = 64
 
 @dataclass(frozen=True)
 class _Step:
-    """A recorded step: what it reads, and what it leaves there each time."""
+    """A recorded step, and what it leaves each time."""
 
     graph: torch.cuda.CUDAGraph
-    given: tuple[Tensor, ...]
-    drawn: tuple[Tensor, Tensor, Tensor]
+    over: Tensor
 
 
 class GraphedDecoder(TorchDecoder):
@@ -50,49 +48,32 @@ class GraphedDecoder(TorchDecoder):
             rows = fewer
         return rows
 
-    def width(self, positions: Tensor) -> int:
-        """Columns that a step at ``positions`` attends to."""
-        return min(-(-super().width(positions) // COLUMNS) * COLUMNS, len(self.columns))
-
-    def sample(
-        self,
-        tokens: Tensor,
-        positions: Tensor,
-        uniforms: Tensor,
-        sampling: SamplingSettings,
-        stop: Tensor,
-        young: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`TorchDecoder.sample`; ``sampling`` and ``stop`` are the same in all calls.  What it returns is
-        overwritten by the next call."""
-        if sampling.logit_bias or torch.are_deterministic_algorithms_enabled():  # both copy from the CPU in mid-step
-            return super().sample(tokens, positions, uniforms, sampling, stop, young)
-        width = self.width(positions)
-        key, given = (len(tokens), width), (tokens, positions, uniforms, young)
+    def advance(self, work: Callable[[], Tensor], rows: int, reach: int) -> Tensor:
+        """As :meth:`TorchDecoder.advance`, from the third time on by replaying what the second recorded."""
+        if torch.are_deterministic_algorithms_enabled():  # a sum is made by the CPU then
+            return super().advance(work, rows, reach)
+        self.width = min(-(-(reach + 1) // COLUMNS) * COLUMNS, len(self.columns))
+        key = rows, self.width
         if key not in self.steps:
             self.steps[key] = None
             with _beside(self.w.device):  # so that what kernels set up there on first use is not recorded
-                return self.draw(width, *given, sampling, stop)
-        step = self.steps[key] or self._recorded(width, given, sampling, stop)
+                return work()
+        step = self.steps[key] or self._recorded(work)
         self.steps[key] = step
-        for place, value in zip(step.given, given, strict=True):
-            place.copy_(value)
         step.graph.replay()
-        return step.drawn
+        return step.over
 
-    def _recorded(self, width: int, given: tuple[Tensor, ...], sampling: SamplingSettings, stop: Tensor) -> _Step:
-        """The step as a graph; nothing is computed yet."""
-        kept = tuple(torch.empty_like(value) for value in given)
+    def _recorded(self, work: Callable[[], Tensor]) -> _Step:
+        """The work as a graph; nothing is computed yet."""
         graph = torch.cuda.CUDAGraph()
         with _beside(self.w.device):
             # Other threads may allocate meanwhile: they write checkpoints and load rewards.
             graph.capture_begin(pool=self.memory, capture_error_mode="thread_local")
             try:
-                tokens, positions, uniforms, young = kept
-                drawn = self.draw(width, tokens, positions, uniforms, young, sampling, stop)
+                over = work()
             finally:
                 graph.capture_end()
-        return _Step(graph, kept, drawn)
+        return _Step(graph, over)
 
 
 def records(weights: Weights) -> bool:

@@ -48,6 +48,8 @@ class TorchDecoder:
         """Keys and values; zeros, since what was never written is masked, and masked infinities would be NaN."""
         self.turns = weights.rotary(length) if weights.rotary else None
         self.columns = torch.arange(length, device=weights.device)
+        self.width = length
+        """Columns that a step attends to."""
 
     @staticmethod
     def slot_bytes(weights: Weights, length: int) -> int:
@@ -57,6 +59,11 @@ class TorchDecoder:
     def rows(self, count: int) -> int:
         """Rows that a step of ``count`` takes: the rest of them hold nothing."""
         return max(FEWEST, lanes(count))
+
+    def advance(self, work: Callable[[], Tensor], rows: int, reach: int) -> Tensor:
+        """Do ``work``, which samples once after the first ``rows`` slots, their last tokens at ``reach`` at most."""
+        self.width = max(lanes(reach + 1), self.narrowest)
+        return work()
 
     def sample(
         self,
@@ -71,29 +78,12 @@ class TorchDecoder:
 
         ``stop``: ids that are not drawn in the rows where ``young`` [N] is true.
         """
-        return self.draw(self.width(positions), tokens, positions, uniforms, young, sampling, stop)
-
-    def width(self, positions: Tensor) -> int:
-        """Columns that a step at ``positions`` attends to."""
-        return max(lanes(int(positions.max()) + 1), self.narrowest)
-
-    def draw(
-        self,
-        width: int,
-        tokens: Tensor,
-        positions: Tensor,
-        uniforms: Tensor,
-        young: Tensor,
-        sampling: SamplingSettings,
-        stop: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What :meth:`sample` gives, over ``width`` columns."""
-        logits = self.step(tokens, positions, width)
+        logits = self.step(tokens, positions)
         return draw(logits, uniforms, sampling, stop if sampling.min_new_tokens else None, young)
 
-    def step(self, tokens: Tensor, positions: Tensor, width: int) -> Tensor:
-        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots, over the first ``width`` places."""
-        w, n = self.w, len(tokens)
+    def step(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Logits [N, V] after tokens [N] at ``positions`` [N] of the first N slots."""
+        w, n, width = self.w, len(tokens), self.width
         group = w.heads // w.kv_heads
         seen = self.columns[:width] <= positions[:, None]
         mask = torch.zeros(seen.shape, dtype=w.dtype, device=w.device).masked_fill_(~seen, -torch.inf)

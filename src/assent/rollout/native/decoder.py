@@ -14,7 +14,7 @@ softmax, sums and log-probabilities are float32.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -143,7 +143,6 @@ class NativeDecoder:
             logits=self._keep(torch.zeros(self.threads, slots + _TILE, _BLOCK)),
             weights=self._keep(torch.zeros(self.threads, blocks)),
         )
-        self._bias: tuple[SamplingSettings, Tensor] | None = None
 
     @staticmethod
     def slot_bytes(weights: Weights, length: int, dtype: torch.dtype) -> int:
@@ -154,6 +153,10 @@ class NativeDecoder:
     def rows(self, count: int) -> int:
         """Rows that a step of ``count`` takes."""
         return count
+
+    def advance(self, work: Callable[[], Tensor], rows: int, reach: int) -> Tensor:
+        """Do ``work``, which samples once after the first ``rows`` slots, their last tokens at ``reach`` at most."""
+        return work()
 
     def sample(
         self,
@@ -174,7 +177,7 @@ class NativeDecoder:
         n, d = len(tokens), self._draw
         self._forward(tokens, torch.arange(n), positions)
         drawn, logprobs, sampled = torch.empty(n, dtype=torch.long), torch.empty(n), torch.empty(n)
-        bias = self._dense_bias(sampling)
+        bias = bias_of(sampling, len(self.w.head.weight), tokens.device) if sampling.logit_bias else None
         d.uniforms, d.young, d.banned = uniforms.data_ptr(), young.data_ptr(), stop.data_ptr()
         d.bias = None if bias is None else bias.data_ptr()
         d.tokens, d.logprobs, d.sampling_logprobs = drawn.data_ptr(), logprobs.data_ptr(), sampled.data_ptr()
@@ -208,14 +211,6 @@ class NativeDecoder:
         self._library.forward(
             ctypes.byref(self._model), len(tokens), slots.data_ptr(), positions.data_ptr(), self.states.data_ptr()
         )
-
-    def _dense_bias(self, sampling: SamplingSettings) -> Tensor | None:
-        """The bias [V] of each token's logit, or none."""
-        if not sampling.logit_bias:
-            return None
-        if self._bias is None or self._bias[0] != sampling:
-            self._bias = sampling, bias_of(sampling, len(self.w.head.weight), self.states.device)
-        return self._bias[1]
 
     def _keep(self, tensor: Tensor) -> int:
         """The address of a tensor that lives as long as this decoder."""
