@@ -108,11 +108,9 @@ def measure_size(name: str, peak: Peak, works: Sequence[str] | None) -> dict[str
         found[work] = phases(replace(WORKS[work], batch=batch, settings=settings, steps=5), shape, folder)
         print(f"{name} {work}: {found[work].pop('tokens_per_second'):,} tokens/s", flush=True)
         for phase, figures in found[work].items():
-            print(
-                f"  {phase:10} {figures['of_time']:6.1%} of the time, {figures['tokens_per_second']:9,} tokens/s, "
-                f"{figures['of_peak']:6.1%} of the peak",
-                flush=True,
-            )
+            rates = f", {figures['tokens_per_second']:,} tokens/s" if figures["tokens_per_second"] else ""
+            rates += f", {figures['of_peak']:.1%} of the peak" if figures["of_peak"] else ""
+            print(f"  {phase:10} {figures['of_time']:6.1%} of the time{rates}", flush=True)
     return found
 
 

@@ -1,10 +1,11 @@
 """What reward models, ensembles and combinations of them are worth, on a world with a known truth and on people.
 
-    python -m benchmarks.rewards                                  every part and seed, into runs/rewards
+    python -m benchmarks.rewards                                  every part but best-of-n, into runs/rewards
     python -m benchmarks.rewards --parts gating --seeds 1 2       some of them
     python -m benchmarks.rewards --parts                          says again what has been found
 
-What is done is not done again, and a training that was stopped goes on; each part and seed takes minutes.  ``tldr`` and
+What is done is not done again, and a training that was stopped goes on; each part and seed takes minutes, and all of
+them three hours of one core.  ``best-of-n`` is ensembles without a policy in training, and takes another.  ``tldr`` and
 ``harmless`` need ``../shared/data`` and ``../shared/models``.  The last line is JSON, of the seeds that are done:
 ``kwise_gain`` (accuracy), ``ensemble_true_gain`` and ``best_of_n_gain`` (true reward, of a policy and of the best of
 many answers), ``unsafe_rate`` (the largest Wilson upper bound over seeds) and ``helpfulness_cost`` (share of the
@@ -57,7 +58,7 @@ def kept(part: str, seed: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--parts", choices=PARTS, nargs="*", default=list(PARTS))
+    parser.add_argument("--parts", choices=PARTS, nargs="*", default=[name for name in PARTS if name != "best-of-n"])
     parser.add_argument("--seeds", type=int, nargs="*", help="those of each part when left out")
     given = parser.parse_args()
     for name in given.parts:
