@@ -49,7 +49,7 @@ class GraphedDecoder(TorchDecoder):
         return rows
 
     def advance(self, work: Callable[[], Tensor], rows: int, reach: int) -> Tensor:
-        """As :meth:`TorchDecoder.advance`, from the third time on by replaying what the second recorded."""
+        """As :meth:`TorchDecoder.advance`; from the second time on that a step comes, by a graph of it."""
         if torch.are_deterministic_algorithms_enabled():  # a sum is made by the CPU then
             return super().advance(work, rows, reach)
         self.width = min(-(-(reach + 1) // COLUMNS) * COLUMNS, len(self.columns))
