@@ -42,7 +42,7 @@ def plan_microbatches(
     # Longest row, then first row: a total order, so that the plan does not hang on how groups are numbered.
     longest = {rows[0]: max(lengths[row] for row in rows) for rows in units.values()}
     ordered = sorted(units.values(), key=lambda rows: (longest[rows[0]], rows[0]))
-    launch = LAUNCH_TOKENS[device]
+    launch = LAUNCH_TOKENS.get(device, LAUNCH_TOKENS["cpu"])
     width_of = _widths([longest[rows[0]] for rows in ordered], [len(rows) for rows in ordered], token_budget, launch)
     plan: list[list[int]] = []
     width = -1

@@ -71,7 +71,8 @@ def _autocast(hidden: Tensor) -> bool:
 
 def _columns(weight: Tensor, rows: int) -> list[tuple[int, Tensor]]:
     """The head's weight [V, D] in pieces, each with the vocabulary's place of its first row."""
-    size = max(FEWEST_COLUMNS, CHUNK_LOGITS[weight.device.type] // max(1, rows))
+    held = CHUNK_LOGITS.get(weight.device.type, CHUNK_LOGITS["cpu"])
+    size = max(FEWEST_COLUMNS, held // max(1, rows))
     return [(first, weight[first : first + size]) for first in range(0, len(weight), size)]
 
 

@@ -70,7 +70,8 @@ class ClassifierReward:
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Scores:
         rows = [self._ids(p, c)[: self.context_length] for p, c in zip(prompts, completions, strict=True)]
         values = [math.nan] * len(rows)
-        for chosen in plan_microbatches([len(row) for row in rows], None, self.settings.token_budget):
+        device = next(self.model.parameters()).device
+        for chosen in plan_microbatches([len(row) for row in rows], None, self.settings.token_budget, device.type):
             for place, value in zip(chosen, self._log_odds([rows[i] for i in chosen]), strict=True):
                 values[place] = self._scaled(value)
         unscored = {
