@@ -100,18 +100,18 @@ def test_what_a_tuned_ensemble_gains_by_best_of_n(monkeypatch, tmp_path, capsys)
     assert (tmp_path / "best-of-n.png").exists()
 
 
-def test_the_policies_gain_is_of_the_arm_that_did_best_where_it_was_tuned(monkeypatch, tmp_path, capsys):
+def test_an_ensemble_is_tuned_on_the_seeds_that_it_is_not_tested_on(monkeypatch, tmp_path, capsys):
+    """The worst of four was lucky on seed 0, which decides for the other seeds and not for itself."""
     monkeypatch.setattr(ensembles, "RUN", tmp_path)
 
-    def run(true: float) -> dict[str, list[float]]:
-        return {name: [0.0] * (ensembles.STEPS - 10) + [true] * 10 for name in ensembles.CURVES}
+    def runs(*true: float) -> list[dict[str, list[float]]]:
+        return [{name: [0.0] * (ensembles.STEPS - 10) + [value] * 10 for name in ensembles.CURVES} for value in true]
 
-    def arm(tuning: float, *true: float) -> dict[str, object]:
-        return {"kl_coefficient": 0.2, "tuning": {"0.2": tuning}, "runs": [run(value) for value in true]}
-
-    found = {seed: {"single": arm(2.0, -1.0, 3.0), "worst": arm(1.0, 9.0), "variance": arm(3.0, 1.5)}
-             for seed in (0, 1)}  # fmt: skip
-    assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(0.5)}
+    found = {seed: {"single": {"0.05": runs(-1.0, 3.0), "0.2": runs(-2.0, 2.0)},
+                    "worst": {"0.05": runs(9.0 if seed == 0 else 0.0), "0.2": runs(1.0)},
+                    "variance": {"0.05": runs(1.5), "0.2": runs(2.0)}} for seed in range(3)}  # fmt: skip
+    assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(-1 / 3)}
     said = capsys.readouterr().out
-    assert "worst over single: +8.000" in said
-    assert "single, each member: -1.000, 3.000; -1.000, 3.000" in said
+    assert "worst     tuned (KL coefficient 0.2, 0.05, 0.05): true 1.000, 0.000, 0.000" in said
+    assert "variance over single: +1.000" in said
+    assert ensembles.report({0: found[0]}) == {}
