@@ -117,6 +117,7 @@ def test_schema_and_doctor(capsys):
 def test_doctor_measures_the_machine_and_keeps_it(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("assent.pipeline.measure.SECONDS", 0.0)
+    monkeypatch.setattr("assent.pipeline.measure.SHAPES", dict.fromkeys(("cpu", "cuda"), ((64, 64, 64),)))
     monkeypatch.setattr("assent.pipeline.measure.COPIED", {"cpu": 2**16, "cuda": 2**16})
     assert main(["doctor"]) == 0
     assert "not measured ('assent doctor --measure' does)" in capsys.readouterr().out

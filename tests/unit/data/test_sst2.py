@@ -1,13 +1,9 @@
 """SST-2 in its forms, and halves that share no sentence."""
 
-from pathlib import Path
-
 import pytest
 
 from assent.data.sst2 import LabelledText, read_sst2, review_prompts, sentences_of, split_halves
 from assent.errors import DataError
-
-DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "sst2"
 
 SENTENCES = [
     "the film is a quiet and moving triumph of small things",
@@ -121,19 +117,3 @@ def test_wrong_files(tmp_path, text, said):
     with pytest.raises(DataError) as caught:
         read_sst2(tmp_path / "a.tsv")
     assert said in str(caught.value)
-
-
-@pytest.mark.parametrize("name", [n for n in ("glue", "sentences") if (DATA / n).is_dir()])
-def test_on_the_real_rows_no_sentence_is_on_both_sides(name):
-    rows = read_sst2(DATA / name, "train")
-    a, b, report = split_halves(rows, seed=0)
-    assert not padded(a) & padded(b)
-    assert abs(len(a) - len(b)) < 0.01 * len(rows)
-    assert report.dropped < 0.06 * len(rows)
-    # By plain text search, unlike the index of the code under test: every fifth sentence of one half, and of its long
-    # rows every five-hundredth, against all rows of the other half.
-    for one, other in ((a, b), (b, a)):
-        joined = "\n".join(sorted(padded(other)))
-        sentences = [row for row in sentences_of(one) if len(row.text.split()) > 8]
-        assert not any(text in joined for text in sorted(padded(sentences))[::5])
-        assert not any(root in joined for root in sorted(padded(one))[::500] if root.count(" ") > 7)

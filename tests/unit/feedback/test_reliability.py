@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assent.feedback.competence import clearness
 from assent.feedback.reliability import reliability
 from assent.feedback.simulate import SimulatedAnnotator
 from assent.types import Prompt, Ranking
@@ -118,29 +117,3 @@ def test_the_order_of_rankings_and_the_names_do_not_matter(seed: int, turn: int)
     assert one == other
     for name, found in one.items():
         assert third[to[name]].competence.value == pytest.approx(found.competence.value, abs=2e-3)
-
-
-def test_known_competence_is_within_the_interval_as_often_as_it_says():
-    """Simulated annotators of the model's own kind: 240 intervals of 95%, of which some 228 hold the truth."""
-    reading = {"a": 0.95, "b": 0.8, "c": 0.6, "d": 0.3, "e": 0.0, "f": -0.5}
-    truth = {name: share * clearness(2.0)[0] for name, share in reading.items()}
-    held = 0
-    for seed in range(40):
-        found = reliability(simulated(reading, seed))
-        held += sum(found[n].competence.low <= truth[n] <= found[n].competence.high for n in reading)
-    assert 0.91 <= held / 240 <= 0.985
-
-
-def simulated(reading, seed):
-    """Two hundred questions of four answers, whose gaps spread by 2 logits, to three of six annotators each."""
-    draw, names, out = np.random.default_rng(seed), list(reading), []
-    for i in range(200):
-        utilities = draw.normal(size=4) * np.sqrt(2.0)
-        for name in draw.permutation(names)[:3]:
-            share = reading[name]
-            seen = utilities if draw.random() < abs(share) else draw.normal(size=4) * np.sqrt(2.0)
-            ranks = SimulatedAnnotator(f"simulated:{name}", noise=1.0, tie_width=0.2).rank(
-                f"q{i}", (seen if share >= 0 else -seen).tolist(), seed
-            )
-            out.append(ranking(str(name), ranks, f"p{i}"))
-    return out

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -136,20 +133,6 @@ def test_ctrl_c_leaves_with_status_0(monkeypatch, capsys, model):
 
     monkeypatch.setattr(Speaker, "answer", interrupt)
     answers(monkeypatch, capsys, "The film\n", model)
-
-
-def test_a_real_ctrl_c_while_waiting(model):
-    command = [sys.executable, "-m", "assent", "chat", model, "--max-new-tokens", "2"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"The film\n")
-    process.stdin.flush()
-    process.stdout.readline()  # the first answer is there, so it waits for the next line
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 0, errors.decode()
 
 
 def test_no_room_for_the_answer(monkeypatch, capsys, model):

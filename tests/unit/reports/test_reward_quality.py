@@ -1,11 +1,7 @@
 """What the report says of a reward model besides its accuracy, and that a report without it is whole."""
 
-from pathlib import Path
-
 import fixture
 
-from assent.reports.extract import extract
-from assent.reports.page import render
 from assent.reports.reward_quality import read_quality
 
 
@@ -25,7 +21,6 @@ def test_an_evaluation_without_them():
     assert read_quality({"accuracy": 0.8, "calibration_error": 0.1}) is None
 
 
-def test_the_page_shows_them(tmp_path: Path):
-    page = render(extract(fixture.write_run(tmp_path)))
+def test_the_page_shows_them(page: str):
     for text in ("Divided by a temperature of 1.34", "Prefers the longer answer", "Accuracy by annotator", "61.2"):
         assert text in page

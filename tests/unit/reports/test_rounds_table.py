@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import fixture
-
 from assent.reports.extract import extract
 from assent.reports.page import render
 from assent.reports.records import StageRun
@@ -37,10 +35,10 @@ def test_a_row_has_the_newest_samples_and_the_worst_of_the_earlier_rounds():
     assert (second.points_per_100_answers, second.faults) == (3.25, 1)
 
 
-def test_the_page_has_the_table_only_where_there_are_rounds(tmp_path: Path):
-    report = extract(fixture.write_run(tmp_path))
-    assert 'id="rounds"' not in render(report)
-    page = render(replace(report, stages=(*report.stages, FIRST, SECOND)))
+def test_the_page_has_the_table_only_where_there_are_rounds(run: Path, page: str):
+    assert 'id="rounds"' not in page
+    report = extract(run)
+    page = render(replace(report, stages=(*report.stages, FIRST, SECOND), trainings=()))
     table = page.partition('<section id="rounds">')[2].partition("</section>")[0]
     assert '<a href="#rounds">Rounds</a>' in page
     assert table.count("<tr>") == 3

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from assent.data import readers
-from assent.data.sst2 import read_sst2
+from assent.data.sst2 import read_sst2, sentences_of, split_halves
 from assent.errors import DataError
+from tests.unit.data.test_sst2 import padded
 
-DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 COUNTS = [
     (readers.read_comparisons, "formats/dpo_en_demo.json", 300),
@@ -73,6 +74,22 @@ def test_dialogues_lose_no_word(name):
 @pytest.mark.parametrize("name", [n for n in ("tldr/comparisons_10k.jsonl.gz",) if (DATA / n).is_file()])
 def test_equal_prompts_have_equal_ids(name):
     assert len({c.prompt.id for c in readers.read_comparisons(DATA / name)}) == 1_653
+
+
+@pytest.mark.parametrize("name", [n for n in ("glue", "sentences") if (DATA / "sst2" / n).is_dir()])
+def test_no_sentence_is_on_both_sides_of_halves(name):
+    rows = read_sst2(DATA / "sst2" / name, "train")
+    a, b, report = split_halves(rows, seed=0)
+    assert not padded(a) & padded(b)
+    assert abs(len(a) - len(b)) < 0.01 * len(rows)
+    assert report.dropped < 0.06 * len(rows)
+    # By plain text search, unlike the index of the code under test: every fifth sentence of one half, and of its long
+    # rows every five-hundredth, against all rows of the other half.
+    for one, other in ((a, b), (b, a)):
+        joined = "\n".join(sorted(padded(other)))
+        sentences = [row for row in sentences_of(one) if len(row.text.split()) > 8]
+        assert not any(text in joined for text in sorted(padded(sentences))[::5])
+        assert not any(root in joined for root in sorted(padded(one))[::500] if root.count(" ") > 7)
 
 
 def test_the_small_files_of_the_project_itself(tmp_path):
