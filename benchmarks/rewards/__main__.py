@@ -5,7 +5,7 @@
     python -m benchmarks.rewards --parts                          says again what has been found
 
 What is done is not done again, and a training that was stopped goes on; each part and seed takes minutes, and all of
-them three hours of one core.  ``best-of-n`` is ensembles without a policy in training, and takes another.  ``tldr`` and
+them four hours of one core.  ``best-of-n`` is ensembles without a policy in training, and takes another.  ``tldr`` and
 ``harmless`` need ``../shared/data`` and ``../shared/models``.  The last line is JSON, of the seeds that are done:
 ``kwise_gain`` (accuracy), ``ensemble_true_gain`` and ``best_of_n_gain`` (true reward, of a policy and of the best of
 many answers), ``unsafe_rate`` (the largest Wilson upper bound over seeds) and ``helpfulness_cost`` (share of the
@@ -40,7 +40,7 @@ class Part(NamedTuple):
 
 
 PARTS: Mapping[str, Part] = {
-    "kwise": Part(kwise.measure, kwise.report),
+    "kwise": Part(kwise.measure, kwise.report, kwise.SEEDS),
     "gating": Part(gating.measure, gating.report),
     "frontier": Part(frontier.measure, frontier.report, SEEDS[:1]),
     "best-of-n": Part(best_of_n.measure, best_of_n.report, best_of_n.SEEDS),
