@@ -32,7 +32,7 @@ def test_the_last_line_is_of_what_is_there(tmp_path, monkeypatch, capsys):
         rewards.kept("kwise", seed).write_text(json.dumps({"grouped": grouped, "pairs": 0.69}), encoding="utf-8")
     rewards.main()
     text = capsys.readouterr().out
-    assert "kwise, 2 of 3 seeds" in text
+    assert "kwise, 2 of 7 seeds" in text
     last = json.loads(text.splitlines()[-1])
     assert last.pop("kwise_gain") == pytest.approx(0.02)
     assert last == {"ensemble_true_gain": None, "best_of_n_gain": None, "unsafe_rate": None, "helpfulness_cost": None}
@@ -100,18 +100,15 @@ def test_what_a_tuned_ensemble_gains_by_best_of_n(monkeypatch, tmp_path, capsys)
     assert (tmp_path / "best-of-n.png").exists()
 
 
-def test_an_ensemble_is_tuned_on_the_seeds_that_it_is_not_tested_on(monkeypatch, tmp_path, capsys):
-    """The worst of four was lucky on seed 0, which decides for the other seeds and not for itself."""
+def test_an_ensembles_gain_is_over_the_mean_of_its_members(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(ensembles, "RUN", tmp_path)
 
     def runs(*true: float) -> list[dict[str, list[float]]]:
         return [{name: [0.0] * (ensembles.STEPS - 10) + [value] * 10 for name in ensembles.CURVES} for value in true]
 
-    found = {seed: {"single": {"0.05": runs(-1.0, 3.0), "0.2": runs(-2.0, 2.0)},
-                    "worst": {"0.05": runs(9.0 if seed == 0 else 0.0), "0.2": runs(1.0)},
-                    "variance": {"0.05": runs(1.5), "0.2": runs(2.0)}} for seed in range(3)}  # fmt: skip
-    assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(-1 / 3)}
+    found = {seed: {"single": runs(-1.0, 3.0), "worst": runs(1.0 + seed), "variance": runs(2.0)} for seed in range(3)}
+    assert ensembles.report(found) == {"ensemble_true_gain": pytest.approx(1.0)}
     said = capsys.readouterr().out
-    assert "worst     tuned (KL coefficient 0.2, 0.05, 0.05): true 1.000, 0.000, 0.000" in said
-    assert "variance over single: +1.000" in said
-    assert ensembles.report({0: found[0]}) == {}
+    assert "worst over single: +1.000 (-1.484 to +3.484 over seeds); by seed 0.000, 1.000, 2.000" in said
+    assert "single, each member: -1.000, 3.000; -1.000, 3.000; -1.000, 3.000" in said
+    assert (tmp_path / "ensembles.png").exists()
