@@ -21,11 +21,13 @@ from assent.data.readers import read_completions
 from assent.evaluation.best_of_n import best_of_n, powers_of_two
 from assent.rewards.ensemble import EnsembleRule, Pooling
 from assent.rewards.model import load_models
-from benchmarks.rewards.members import KINDS, TUNING, ensemble, wrong
+from benchmarks.rewards.members import KINDS, ensemble, wrong
 from benchmarks.rewards.shared import RUN, TOKENS, draw, films, gained, shown, stage
 
 FILMS, SAMPLES = 40, 512
 SEEDS = tuple(range(6))
+TUNING = (100, 101, 102, 103)
+"""Seeds that every arm is tuned on, and none is tested on."""
 RULES: Mapping[EnsembleRule, Sequence[float]] = {"mean": (0.0,), "worst": (0.0,), "variance": (0.3, 1.0, 3.0)}
 """Rule -> the coefficients tried; only the variance has one."""
 SINGLE = "single"

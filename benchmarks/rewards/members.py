@@ -21,8 +21,6 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
 }
 """How members come to differ: by head and order of the same rankings; besides by a bootstrap of them; as heads over
 one trunk, each with its bootstrap.  A single model is one of the first."""
-TUNING = (100, 101, 102, 103)
-"""Seeds on which best of n is tuned; it is tested on them nowhere."""
 
 
 def rankings(seed: int) -> Path:

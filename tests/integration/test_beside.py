@@ -13,6 +13,7 @@ import pytest
 
 from assent.errors import RecipeError, RunError
 from assent.pipeline.live.beside import Beside, Work, half_the_threads
+from tests.threads import threads
 
 OWNER = """
 import time
@@ -75,7 +76,8 @@ def test_it_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
 def test_half_of_the_threads() -> None:
     import torch
 
-    before = torch.get_num_threads()
-    with half_the_threads() as half:
-        assert torch.get_num_threads() == half == max(1, before // 2)
-    assert torch.get_num_threads() == before
+    with threads(4):
+        before = torch.get_num_threads()
+        with half_the_threads() as half:
+            assert torch.get_num_threads() == half == max(1, before // 2)
+        assert torch.get_num_threads() == before
