@@ -163,7 +163,7 @@ def best_fit(settings: OnlineDPOSettings, policy: torch.Tensor) -> torch.Tensor:
         return torch.autograd.functional.jacobian(total, logits)
 
     logits = policy.log()
-    for _ in range(30):  # Newton's method
+    for _ in range(10):  # Newton's method
         hessian: Any = torch.autograd.functional.hessian(total, logits)
         logits = logits - torch.linalg.pinv(hessian, rtol=1e-9) @ gradient(logits)
     assert gradient(logits).abs().max() < 1e-10

@@ -39,7 +39,8 @@ class Balance(HTMLParser):
 
 @pytest.mark.parametrize("evaluation", [fixture.EVALUATION, fixture.with_evidence(), fixture.SENTIMENT, {}])
 def test_page_is_whole_and_self_contained(tmp_path: Path, evaluation: dict) -> None:
-    got = write_report(fixture.write_run(tmp_path, evaluation), tmp_path / "out", "Test data")
+    run = fixture.write_run(tmp_path, evaluation, curves=evaluation is fixture.EVALUATION)
+    got = write_report(run, tmp_path / "out", "Test data")
     page = (tmp_path / "out" / "report.html").read_text()
     check = Balance()
     check.feed(page)
@@ -57,7 +58,7 @@ def test_the_same_run_gives_the_same_page(run: Path, page: str) -> None:
 
 
 def test_text_of_models_and_settings_is_escaped(tmp_path: Path) -> None:
-    run = fixture.write_run(tmp_path, linked=False)
+    run = fixture.write_run(tmp_path, linked=False, curves=False)
     evil = "</p><script>alert(1)</script>"
     row = {"prompt": evil, "completions": {"ppo": {"text": evil, "tokens": [evil], "token_kl": [2.0]}}}
     (run / "evaluate" / "samples.jsonl").write_text(json.dumps(row))
@@ -83,7 +84,8 @@ def test_every_section_says_what_it_knows(page: str) -> None:
 
 
 def test_evidence_is_drawn_and_told(tmp_path: Path) -> None:
-    page = render(replace(extract(fixture.write_run(tmp_path, fixture.with_evidence())), hourly_price=1.0))
+    run = fixture.write_run(tmp_path, fixture.with_evidence(), curves=False)
+    page = render(replace(extract(run), hourly_price=1.0))
     for text in (
         "Over-optimisation",
         ">peak at 5.3<",
