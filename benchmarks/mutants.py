@@ -24,6 +24,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "src/assent/algorithms"
 TESTS = (("tests/unit/algorithms",), ("tests/golden", "tests/contracts/test_algorithms.py"), ("tests/exact",))
@@ -230,14 +232,12 @@ def test_runs(module: str) -> list[list[str]]:
 
 def survives(mutant: Mutant | None) -> bool:
     """Run in a process of its own: whether every test passes with the mutant in place."""
-    import pytest
-
     if mutant is not None:
         sys.meta_path.insert(0, Planted(f"assent.algorithms.{mutant.module}", mutant.source))
     for run in test_runs(mutant.module if mutant else "base"):
         said = io.StringIO()
         with redirect_stdout(said), redirect_stderr(said):
-            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *run])
+            status = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *run])
         if status != 0:
             if mutant is None:
                 print(said.getvalue(), file=sys.__stdout__)
@@ -263,11 +263,13 @@ def main() -> int:
 
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # no plugin is used here, and each process would load them all
     with multiprocessing.get_context("fork").Pool(given.jobs, maxtasksperchild=1) as pool:
-        if not pool.apply(survives, (None,)):
+        found = pool.imap(survives, [None, *chosen])
+        if not next(found):
             print("the tests fail without any mutant; mend them first")
             return 1
-        for mutant, alive in zip(chosen, pool.imap(survives, chosen), strict=True):
+        for mutant, alive in zip(chosen, found, strict=True):
             killed += not alive
             print(f"{'SURVIVED' if alive else 'killed  '}  {mutant}", flush=True)
     print(f"{time.monotonic() - begun:.0f} s")
