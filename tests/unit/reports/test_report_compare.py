@@ -92,7 +92,7 @@ def test_the_verb_writes_a_whole_page(runs: list[Path], tmp_path: Path, capsys: 
 
 
 def test_a_report_is_drawn_where_it_is_missing_or_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fixture.write_run(tmp_path, linked=False, curves=False)
+    run = fixture.write_run(tmp_path, linked=False)
     assert main(["report", str(run)]) == 0
     page = run / "report.html"
     assert capsys.readouterr().out == f"{page}\n"
@@ -101,7 +101,7 @@ def test_a_report_is_drawn_where_it_is_missing_or_old(tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["win_rate"] == 0.91125
     assert page.read_text() == "kept"  # nothing is newer
     newer = page.stat().st_mtime + 10
-    os.utime(run / "evaluate" / "evaluation.json", (newer, newer))
+    os.utime(run / "ppo" / "metrics.jsonl", (newer, newer))
     assert main(["report", str(run)]) == 0
     assert page.read_text() != "kept"
     assert main(["report", str(run), "--hourly-price", "2"]) == 0

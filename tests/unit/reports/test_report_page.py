@@ -39,8 +39,7 @@ class Balance(HTMLParser):
 
 @pytest.mark.parametrize("evaluation", [fixture.EVALUATION, fixture.with_evidence(), fixture.SENTIMENT, {}])
 def test_page_is_whole_and_self_contained(tmp_path: Path, evaluation: dict) -> None:
-    run = fixture.write_run(tmp_path, evaluation, curves=evaluation is fixture.EVALUATION)
-    got = write_report(run, tmp_path / "out", "Test data")
+    got = write_report(fixture.write_run(tmp_path, evaluation), tmp_path / "out", "Test data")
     page = (tmp_path / "out" / "report.html").read_text()
     check = Balance()
     check.feed(page)
